@@ -1,0 +1,212 @@
+"""The client: what an application holds to start workflows and to learn how they end."""
+
+from __future__ import annotations
+
+import uuid
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
+
+from flovyn.client.handle import WorkflowHandle
+from flovyn.client.start import Starter, StartOptions
+from flovyn.client.watch import Watch
+from flovyn.errors import ConfigurationError
+from flovyn.wire.channel import Channel
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import AsyncGenerator, Callable
+    from datetime import timedelta
+
+    from flovyn.definitions import Workflow
+    from flovyn.wire.options import ChannelOptions
+    from flovyn.wire.transport import Transport
+
+__all__ = ["Client", "connect"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Client:
+    """Talks to a Flovyn server on behalf of one organisation; `connect` makes these.
+
+    A client may be used from any number of tasks at once.
+
+    Args:
+        transport: What carries the calls. Closing it is the business of whoever opened it.
+        org_id: The organisation, a UUID.
+        queue: The queue on which workflows start, and from which workers work, unless they say otherwise.
+        dial: How to open another connection to the same server; `transport` itself serves if left out.
+
+    Raises:
+        ConfigurationError: `org_id` is not a UUID, or `queue` is empty.
+    """
+
+    __slots__ = ("_dial", "_org_id", "_queue", "_starter", "_transport", "_watch")
+
+    def __init__(
+        self,
+        transport: Transport,
+        *,
+        org_id: str | uuid.UUID,
+        queue: str = "default",
+        dial: Callable[[], AbstractAsyncContextManager[Transport]] | None = None,
+    ) -> None:
+        self._transport = transport
+        self._org_id = _canonical(org_id)
+        self._queue = queue
+        self._dial = dial or (lambda: nullcontext(transport))
+        self._watch = Watch(transport)
+        self._starter = Starter(transport, self._watch, self._org_id, StartOptions(queue=queue))
+
+    def __repr__(self) -> str:
+        return f"<Client org_id={self._org_id} queue={self._queue!r}>"
+
+    @property
+    def transport(self) -> Transport:
+        """What carries the calls."""
+        return self._transport
+
+    @property
+    def org_id(self) -> str:
+        """The organisation, a UUID as text."""
+        return self._org_id
+
+    @property
+    def queue(self) -> str:
+        """The queue that is used where none is named."""
+        return self._queue
+
+    def connection(self) -> AbstractAsyncContextManager[Transport]:
+        """Another connection to the same server, for the length of a block.
+
+        A worker takes one for itself: the server frees at once what was claimed over a connection that closes.
+        """
+        return self._dial()
+
+    def options(
+        self,
+        *,
+        queue: str | None = None,
+        idempotency_key: str | None = None,
+        idempotency_ttl: timedelta | None = None,
+    ) -> Starter:
+        """Say how a workflow is to be started; `start` and `start_by_kind` follow on the result.
+
+        Args:
+            queue: The queue whose workers run it; the client's if left out.
+            idempotency_key: Starting twice with one key starts once: as long as the first one has not failed and the
+                key lives, the second start is answered with the first one's handle. At most 255 characters.
+            idempotency_ttl: How long the key lives, between a second and 30 days; the server's default is a day.
+
+        Raises:
+            ConfigurationError: The queue is empty, or a key or its time to live is outside these limits.
+
+        Example:
+            ```python
+            handle = await client.options(idempotency_key=f"order-{order.id}").start(place_order, order)
+            ```
+        """
+        options = StartOptions(self._queue if queue is None else queue, idempotency_key, idempotency_ttl)
+        return Starter(self._transport, self._watch, self._org_id, options)
+
+    async def start(self, workflow: Workflow[P, R], /, *args: P.args, **kwargs: P.kwargs) -> WorkflowHandle[R]:
+        """Start a workflow. It runs whether or not anybody waits for it.
+
+        Args:
+            workflow: The `@workflow`.
+            *args: What its function takes after the context.
+            **kwargs: Likewise, by name.
+
+        Returns:
+            A handle on the execution, typed by what the workflow returns.
+
+        Raises:
+            PayloadError: An argument cannot be written as a payload.
+            ServerUnavailable: The server cannot be reached; nothing was started.
+            ConnectionLost: The connection broke under way; it may have been started. Start it again with the same
+                idempotency key (see `options`) to be sure that it runs once.
+
+        Example:
+            ```python
+            handle = await client.start(place_order, order)
+            receipt = await handle.result()
+            ```
+        """
+        return await self._starter.start(workflow, *args, **kwargs)
+
+    @overload
+    async def start_by_kind(self, kind: str, payload: object, result_type: type[R]) -> WorkflowHandle[R]: ...
+
+    @overload
+    async def start_by_kind(
+        self, kind: str, payload: object = None, result_type: object = Any
+    ) -> WorkflowHandle[Any]: ...
+
+    async def start_by_kind(self, kind: str, payload: object = None, result_type: object = Any) -> WorkflowHandle[Any]:
+        """Start a workflow that is defined elsewhere, perhaps in another language.
+
+        Args:
+            kind: The kind under which its workers register it.
+            payload: Its input, as its definition wants it on the wire.
+            result_type: What its output is read as; plain JSON data if left out.
+
+        Raises:
+            PayloadError: The payload cannot be written.
+            ServerUnavailable: The server cannot be reached; nothing was started.
+            ConnectionLost: The connection broke under way; it may have been started.
+        """
+        return await self._starter.start_by_kind(kind, payload, result_type)
+
+    def handle(self, workflow: Workflow[P, R], workflow_id: str) -> WorkflowHandle[R]:
+        """A handle on an execution that was started before, by its id. Nothing is sent."""
+        return WorkflowHandle(self._watch, workflow_id, kind=workflow.kind, decode=workflow.decode_output)
+
+
+@asynccontextmanager
+async def connect(
+    url: str = "http://localhost:9090",
+    *,
+    org_id: str | uuid.UUID,
+    token: str | None = None,
+    queue: str = "default",
+    ssl_context: ssl.SSLContext | None = None,
+    options: ChannelOptions | None = None,
+) -> AsyncGenerator[Client]:
+    """Open a client for the length of a block.
+
+    Args:
+        url: The server: ``http://host:port`` without encryption, ``https://host:port`` with TLS.
+        org_id: The organisation, a UUID.
+        token: The token that the server is shown with each call.
+        queue: The queue on which workflows start, and from which workers work, unless they say otherwise.
+        ssl_context: How to verify the server, if not by the certificates of the system.
+        options: Size limits and keepalive of the connection.
+
+    The connection itself is made by the first call, and made anew after it was lost.
+
+    Raises:
+        ConfigurationError: The URL, the organisation or a combination of the options cannot work.
+
+    Example:
+        ```python
+        async with flovyn.connect("http://localhost:9090", org_id=org_id, token=token) as client:
+            handle = await client.start(place_order, order)
+            print(await handle.result())
+        ```
+    """
+
+    def dial() -> Channel:
+        return Channel(url, token=token, ssl_context=ssl_context, options=options)
+
+    channel = dial()
+    client = Client(channel, org_id=org_id, queue=queue, dial=dial)
+    async with channel:
+        yield client
+
+
+def _canonical(org_id: str | uuid.UUID) -> str:
+    try:
+        return str(uuid.UUID(str(org_id)))
+    except ValueError:
+        raise ConfigurationError(f"org_id must be a UUID, not {org_id!r}") from None

@@ -1,0 +1,132 @@
+"""What workflows and tasks have in common."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar
+
+from flovyn.definitions.signature import Signature, site
+from flovyn.errors import DefinitionError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterable
+
+    from flovyn.serde import Codec
+
+__all__ = ["Definition", "Identity", "identify"]
+
+P = ParamSpec("P")
+# Covariant, so that a task of a str fits where a task of an object is asked for.
+R_co = TypeVar("R_co", covariant=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class Definition(Generic[P, R_co]):
+    """A function that runs durably, and what the wire knows of it.
+
+    Calling a definition calls the plain function with a context of the caller's choice, as unit tests do.
+
+    Attributes:
+        fn: The function that was decorated.
+        kind: What the server knows it by; the default is the name.
+        name: What people know it by; the default is the function's name.
+        description: The default is the docstring.
+        tags: Words to find it by in the platform's tools.
+    """
+
+    fn: Callable[Concatenate[Any, P], Coroutine[Any, Any, R_co]]
+    kind: str
+    name: str
+    description: str
+    tags: tuple[str, ...]
+    _signature: Signature
+
+    def __call__(self, ctx: Any, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R_co]:
+        return self.fn(ctx, *args, **kwargs)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__.lower()} {self.kind!r} at {site(self.fn)}>"
+
+    @property
+    def output(self) -> Codec:
+        """The codec of the declared result."""
+        return self._signature.output
+
+    @property
+    def input_schema(self) -> bytes:
+        """The JSON Schema of the input, as JSON."""
+        return self._signature.input_schema()
+
+    @property
+    def output_schema(self) -> bytes:
+        """The JSON Schema of the result, as JSON."""
+        return self._signature.output.schema()
+
+    def encode_input(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
+        """Write the arguments of a call, without the context, as one payload.
+
+        No parameter gives ``null``, one gives its value, several give an object by name; defaults are written out, so
+        that the call means the same after a redeployment that changes them.
+
+        Raises:
+            DefinitionError: The arguments do not match the signature.
+            PayloadError: One of them cannot be written.
+        """
+        return self._signature.encode(args, kwargs)
+
+    def decode_input(self, data: bytes) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Read the arguments of a call, without the context; raises `PayloadError` for what does not fit."""
+        return self._signature.decode(data)
+
+    def encode_output(self, value: object) -> bytes:
+        """Write a result; raises `PayloadError`."""
+        return self._signature.output.encode(value)
+
+    def decode_output(self, data: bytes) -> R_co:
+        """Read a result as the declared type; raises `PayloadError`."""
+        result: R_co = self._signature.output.decode(data)
+        return result
+
+    def invoke(self, ctx: Any, data: bytes) -> Coroutine[Any, Any, R_co]:
+        """Call the function with a context and an input payload.
+
+        Returns:
+            The coroutine, not yet begun. The input has been read by then.
+
+        Raises:
+            PayloadError: The payload does not fit the signature.
+        """
+        args, kwargs = self._signature.decode(data)
+        return self.fn(ctx, *args, **kwargs)
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """The options that every definition has, with their defaults filled in."""
+
+    kind: str
+    name: str
+    description: str
+    tags: tuple[str, ...]
+
+
+def identify(
+    fn: Callable[..., Any], *, name: str | None, kind: str | None, description: str | None, tags: Iterable[str]
+) -> Identity:
+    """Fill in the defaults of a definition's names.
+
+    Raises:
+        DefinitionError: A name is empty, or the tags are one string.
+    """
+    name = fn.__name__ if name is None else name
+    kind = name if kind is None else kind
+    for option, value in (("name", name), ("kind", kind)):
+        if not value.strip():
+            msg = f"{site(fn)}: the {option} of {fn.__qualname__} is empty; leave it out to use the function's name"
+            raise DefinitionError(msg)
+    if isinstance(tags, str):
+        msg = f"{site(fn)}: tags={tags!r} is one string; write tags=[{tags!r}]"
+        raise DefinitionError(msg)
+    description = inspect.getdoc(fn) or "" if description is None else description
+    return Identity(kind, name, description, tuple(tags))

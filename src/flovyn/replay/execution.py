@@ -1,0 +1,275 @@
+"""A run of a workflow, as far as this process has got with it.
+
+`Execution` holds the program and everything it has called; `flovyn.replay.activation` moves it on.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from contextvars import Context
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from flovyn.errors import DeterminismError
+from flovyn.nursery.kernel import Cancelled, CancelScope, Kernel
+from flovyn.replay.commands import CancelWorkflow, CompleteWorkflow, FailWorkflow, ScheduleTask
+from flovyn.replay.history import History
+from flovyn.replay.identifiers import Identifiers, Xorshift
+from flovyn.replay.journal import Journal, Kind
+from flovyn.replay.names import AGAIN, RESERVED
+from flovyn.replay.operations import Operation
+from flovyn.replay.settlements import Settlements
+from flovyn.replay.timers import DurableTimers
+from flovyn.serde.envelope import format_error, members_of
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable, Iterator
+
+    from flovyn.definitions import Workflow
+    from flovyn.nursery.kernel import Outcome
+    from flovyn.replay.events import Event
+    from flovyn.replay.submission import Result
+
+__all__ = ["Execution", "RunInfo"]
+
+
+@dataclass(frozen=True, slots=True)
+class RunInfo:
+    """What a run is told about itself.
+
+    Attributes:
+        workflow_id: The id of the execution.
+        org_id: The org that it belongs to.
+        kind: The workflow's kind.
+        queue: The queue that it was started on.
+        input: The input, as JSON.
+    """
+
+    workflow_id: str
+    org_id: str
+    kind: str
+    queue: str
+    input: bytes
+
+
+class Execution:
+    """A run of a workflow.
+
+    Args:
+        workflow: The definition.
+        info: What the run is told about itself.
+        context: Makes the context that the user's function gets.
+        step_limit: How many scheduler steps one activation may take before it counts as running away.
+
+    Attributes:
+        history: What has been read.
+        result: How the program ended, once it has.
+        seen: The sequence number of the last event that an activation was shown.
+        pending: The operations that the program waits for, in call order.
+        answered: The tasks for which the server has answered a CancelTask, in whatever way.
+        waits: What the program waits for, in words, in the order in which the waits began.
+    """
+
+    def __init__(
+        self,
+        workflow: Workflow[..., Any],
+        info: RunInfo,
+        context: Callable[[Execution], object],
+        *,
+        step_limit: int = 100_000,
+    ) -> None:
+        self.workflow = workflow
+        self.info = info
+        self.history: History = History()
+        self.journal: Journal = Journal()
+        self.timers: DurableTimers = DurableTimers(self.journal)
+        self.kernel: Kernel = Kernel(self.timers, step_limit=step_limit)
+        self.timers.bind(self.kernel)
+        self.settlements: Settlements = Settlements(self.kernel)
+        self.identifiers: Identifiers = Identifiers(info.workflow_id)
+        self.randomness: Xorshift = Xorshift(info.workflow_id)
+        self.root: CancelScope = self.kernel.create_scope()
+        self.result: Result | None = None
+        self.seen: int = 0
+        self.pending: list[Operation] = []
+        self.waits: dict[object, str] = {}
+        self._context = context
+        self._unrecorded: deque[Operation] = deque()
+        self._unwanted: dict[str, None] = {}
+        self.answered: dict[str, None] = {}
+        self._unseen = 0
+        self._crash: BaseException | None = None
+
+    # --- what the program calls -------------------------------------------------------------
+
+    def schedule_task(self, kind: str, data: bytes, *, queue: str | None, timeout_ms: int | None) -> str:
+        """Create a task, or find the one that history has; returns its id.
+
+        Raises:
+            DeterminismViolation: History has another kind here.
+        """
+        recorded = self.journal.call(Kind.TASK, kind)
+        if recorded is not None:
+            self.identifiers.skip()
+            self.journal.compare(Kind.TASK, "Task type", recorded.data.kind or "", kind)
+            return recorded.data.task
+        identity = self.identifiers.salted(self.journal.salt)
+        self.journal.commands.append(ScheduleTask(identity, kind, data, queue, timeout_ms))
+        return identity
+
+    def give_up_task(self, task_id: str) -> None:
+        """The program has cancelled the scope in which it waited for a task: a CancelTask is owed."""
+        if self.settlements.get(task_id).event is None:
+            self._unwanted[task_id] = None
+
+    def start_operation(
+        self, name: str, body: Callable[[], Awaitable[Any] | Any], encode: Callable[[Any], bytes]
+    ) -> Operation:
+        """Call `ctx.run`; the host runs the body unless history has the answer.
+
+        Raises:
+            DeterminismViolation: History has another name here.
+        """
+        index = self.journal.call_operation(name)
+        operation = Operation(self.kernel, index, name, body, encode)
+        self.pending.append(operation)
+        if index >= self.journal.records:
+            self._unrecorded.append(operation)
+        return operation
+
+    # --- moving on --------------------------------------------------------------------------
+
+    def load(self, events: Iterable[Event]) -> None:
+        """Read on in the history.
+
+        Raises:
+            HistoryGap: These events do not follow the last one read.
+            DeterminismViolation: They were not written by this SDK.
+        """
+        self.history.extend(events)
+        self.journal.load(self.history.kept)
+        while self._unrecorded and self._unrecorded[0].index < self.journal.records:
+            self._unrecorded.popleft()
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the last activation that counts is the one that was last run here."""
+        kept, activation = self.history.kept, self.journal.activation
+        if len(kept) != activation:
+            return False
+        if not kept:
+            return True
+        marker = kept[-1].marker
+        return marker is not None and marker.id == self.journal.salt
+
+    def start(self) -> None:
+        """Begin the program; input that does not fit its signature fails it."""
+        try:
+            program = self.workflow.invoke(self._context(self), self.info.input)
+        except Exception as error:  # noqa: BLE001 - a PayloadError, or whatever the type's own code raises
+            self.result = FailWorkflow(format_error(error, retryable=False))
+        else:
+            # In a context of its own: what the worker has in its context variables differs from replay to replay.
+            self.kernel.start(program, name=self.info.kind, scope=self.root, done=self._done, context=Context())
+
+    def horizon(self, last: int) -> list[Event]:
+        """The events of the outside world that were not shown yet, up to a sequence number."""
+        externals, first = self.history.externals, self._unseen
+        end = first
+        while end < len(externals) and externals[end].sequence <= last:
+            end += 1
+        return externals[first:end]
+
+    def see(self, last: int) -> None:
+        """Everything up to a sequence number has been shown."""
+        self._unseen += len(self.horizon(last))
+        self.seen = max(self.seen, last)
+
+    def deliver(self, event: Event) -> None:
+        """Show the program one event of the outside world."""
+        match event.type:
+            case "TIMER_FIRED":
+                self._fire(event.data.timer_id or "")
+            case "TASK_COMPLETED" | "TASK_FAILED" | "TASK_CANCELLED":
+                self.settlements.settle(event.data.task, event)
+            case "CANCELLATION_REQUESTED":
+                reason = event.data.reason
+                self.root.cancel(reason if isinstance(reason, str) else None)
+            case _:
+                pass  # nothing in this program can wait for it
+
+    def _fire(self, identity: str) -> None:
+        if identity.startswith(f"{AGAIN}/"):
+            identity = identity.split("/")[1]
+        elif identity.startswith(RESERVED):
+            return
+        timer = self.timers.get(identity)
+        if timer is not None:
+            self.kernel.now = max(self.kernel.now, timer.due)
+            timer.fire()
+            self.timers.forget(identity)
+
+    def unrecorded(self) -> Iterator[Operation]:
+        """The operations to record now.
+
+        One that is not answered yet holds back those after it, so that the N-th call stays the N-th record.
+        """
+        for operation in self._unrecorded:
+            if operation.answer is None:
+                return
+            yield operation
+
+    def waiting(self) -> str:
+        """What the program waits for, as the platform words it: the newest of its waits stands for all."""
+        if self.waits:
+            return next(reversed(self.waits.values()))
+        timers = self.timers.awaited()
+        return f"Waiting for timer {timers[-1].id} to fire" if timers else "Waiting"
+
+    def owed(self) -> list[str]:
+        """Ids of the tasks that a CancelTask is owed for.
+
+        They are those that the program has given up, and those that ran away with a submission that does not count.
+        """
+        ended, answered = self.history.ended_tasks, self.answered
+        return [
+            task
+            for task in [*self._unwanted, *self.history.foreign_tasks()]
+            if task not in ended and task not in answered
+        ]
+
+    def raise_crash(self) -> None:
+        """Raise what ended the program without being its own doing (Ctrl-C in the middle of a step)."""
+        if self._crash is not None:
+            raise self._crash
+
+    def close(self) -> None:
+        """Evict: end the program's coroutines without letting them reach the server."""
+        self.kernel.close()
+
+    def _done(self, outcome: Outcome) -> None:
+        error = outcome.error
+        if error is None:
+            try:
+                self.result = CompleteWorkflow(self.workflow.encode_output(outcome.value))
+            except Exception as unwritable:  # noqa: BLE001 - likewise, of the value
+                self.result = FailWorkflow(format_error(unwritable, retryable=False))
+        elif isinstance(error, Cancelled):
+            self.result = CancelWorkflow(self.root.cancel_reason or "cancelled")
+        elif (crash := _crash_in(error)) is not None:
+            self._crash = crash
+        else:
+            # Whatever else it is (`sys.exit()`, a cancelled exception of asyncio's), the program raised it, and would
+            # raise it in the next worker too.
+            self.result = FailWorkflow(format_error(error))
+
+
+def _crash_in(error: BaseException) -> BaseException | None:
+    """What must not count as the program's failure: Ctrl-C above all, and a fault of determinism."""
+    return _find(error, KeyboardInterrupt) or _find(error, DeterminismError)
+
+
+def _find(error: BaseException, kind: type[BaseException]) -> BaseException | None:
+    if isinstance(error, kind):
+        return error
+    return next((found for member in members_of(error) if (found := _find(member, kind))), None)

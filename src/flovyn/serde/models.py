@@ -1,0 +1,111 @@
+"""Pydantic's share: its models keep their own rules, wherever they stand in a value.
+
+Nothing here imports pydantic before a type of pydantic's is in use: only a program that has imported it has one.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin
+
+import msgspec
+
+if TYPE_CHECKING:
+    import pydantic
+
+__all__ = ["Adapter", "Misfit", "SchemaError", "from_data", "is_model", "is_model_type", "schema_of", "to_data"]
+
+
+class Misfit(ValueError):
+    """Pydantic refused a payload."""
+
+    def __init__(self, error: pydantic.ValidationError) -> None:
+        first, *others = error.errors(include_url=False, include_context=False, include_input=False)
+        more = f" (and {len(others)} more)" if others else ""
+        super().__init__(f"{first['msg']}{more}")
+        self.path: str = "$" + "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in first["loc"])
+
+
+class SchemaError(TypeError):
+    """Pydantic cannot build a schema for a type."""
+
+
+def is_model(type_: Any) -> bool:
+    """Whether pydantic made this class: a model, or a dataclass of its own."""
+    return isinstance(type_, type) and "__pydantic_validator__" in type_.__dict__
+
+
+def is_model_type(type_: Any) -> bool:
+    """Whether a type is a model, or a container or union of models, at any depth of type arguments."""
+    if is_model(type_):
+        return True
+    arguments = get_args(type_)
+    if get_origin(type_) is Annotated:
+        arguments = arguments[:1]
+    return any(is_model_type(argument) for argument in arguments)
+
+
+class Adapter:
+    """Pydantic's rules for one type, its exceptions made ours."""
+
+    __slots__ = ("_adapter",)
+
+    def __init__(self, type_: Any) -> None:
+        import pydantic
+
+        try:
+            self._adapter: pydantic.TypeAdapter[Any] = pydantic.TypeAdapter(type_)
+        except pydantic.errors.PydanticUserError as error:
+            raise SchemaError(error.message) from None
+
+    def dump(self, value: object) -> Any:
+        return self._adapter.dump_python(value, mode="json", by_alias=True, round_trip=True, warnings="error")
+
+    def load(self, data: bytes) -> Any:
+        import pydantic
+
+        try:
+            return self._adapter.validate_json(data)
+        except pydantic.ValidationError as error:
+            raise Misfit(error) from None
+
+    def schema(self) -> dict[str, Any]:
+        return self._adapter.json_schema()
+
+
+def to_data(value: Any) -> Any:
+    """msgspec's hook for writing what it does not know."""
+    if is_model(type(value)):
+        return value.model_dump(mode="json", by_alias=True, round_trip=True, warnings="error")
+    msg = f"a {type(value).__qualname__} has no form in JSON"
+    raise TypeError(msg)
+
+
+def from_data(type_: Any, data: Any) -> Any:
+    """msgspec's hook for reading what it does not know."""
+    if type_ is object:
+        return data
+    try:
+        # Through JSON again, as models read JSON and Python values by different rules.
+        return Adapter(type_).load(msgspec.json.encode(data))
+    except Misfit as error:
+        where = "" if error.path == "$" else f" in its {error.path[1:].lstrip('.')}"
+        msg = f"{error}{where}"
+        raise ValueError(msg) from None
+
+
+def schema_of(type_: Any) -> dict[str, Any]:
+    """The JSON Schema of a type of msgspec's; models inside bring theirs."""
+    definitions: dict[str, Any] = {}
+
+    def hook(model: Any) -> dict[str, Any]:
+        if model is object:
+            return {"description": "any JSON value"}  # an empty schema counts as none with msgspec
+        schema = Adapter(model).schema()
+        # References start at the root of the document, so what they point at has to move there.
+        definitions.update(schema.pop("$defs", {}))
+        return schema
+
+    schema = msgspec.json.schema(type_, schema_hook=hook)
+    if definitions:
+        schema["$defs"] = definitions | schema.get("$defs", {})
+    return schema

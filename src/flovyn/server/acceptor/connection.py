@@ -1,0 +1,175 @@
+"""The calls of one client connection, each in a task of its own."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any
+
+import anyio
+from grpclib.const import Status
+from grpclib.metadata import decode_timeout
+from grpclib.protocol import AbstractHandler
+from h2.errors import ErrorCodes
+
+from flovyn.errors import DeadlineExceeded, FlovynError, InvalidArgument, Unimplemented
+from flovyn.server.acceptor.answer import Answer
+from flovyn.server.acceptor.routes import Call, Route
+from flovyn.wire.http2.failure import StreamFailed
+from flovyn.wire.metadata import readable_metadata
+from flovyn.wire.status import status_for_error
+from flovyn.wire.transport import Method, Shape
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from anyio.abc import TaskGroup
+
+    from flovyn.server.acceptor.options import AcceptorOptions
+    from flovyn.server.acceptor.routes import Peer, Routes
+    from flovyn.wire.codec import Codec
+    from flovyn.wire.http2.stream import Headers, Stream
+
+__all__ = ["ServerConnection"]
+
+logger: logging.Logger = logging.getLogger(__name__)
+
+# A status text travels as a header, percent-encoded. Peers limit those (gRPC's C core to 16 KiB for all together), and
+# one over the limit costs the whole connection.
+_LONGEST_TEXT = 1_000
+
+
+class ServerConnection(AbstractHandler):
+    """Begins a task for each call and cancels it when the client does.
+
+    Args:
+        peer: Who calls.
+        routes: What can be called.
+        codec: Reads and writes messages.
+        options: The limits.
+        tasks: Where handlers run.
+    """
+
+    def __init__(self, peer: Peer, routes: Routes, codec: Codec, options: AcceptorOptions, tasks: TaskGroup) -> None:
+        self._peer = peer
+        self._routes = routes
+        self._codec = codec
+        self._options = options
+        self._tasks = tasks
+        self._scopes: dict[Any, anyio.CancelScope] = {}
+
+    def accept(self, stream: Any, headers: Any, release_stream: Callable[[], None]) -> None:
+        if len(self._scopes) >= self._options.max_streams:
+            stream.reset_nowait(ErrorCodes.REFUSED_STREAM)
+            release_stream()
+            return
+        self._scopes[stream] = anyio.CancelScope()  # before the task runs: the reset may be in the same packet
+        self._tasks.start_soon(self._answer, stream, headers, release_stream)
+
+    def cancel(self, stream: Any) -> None:
+        scope = self._scopes.get(stream)
+        if scope is not None:
+            scope.cancel()
+
+    def close(self) -> None:
+        for scope in list(self._scopes.values()):
+            scope.cancel()
+
+    async def _answer(self, stream: Stream, headers: Headers, release: Callable[[], None]) -> None:
+        try:
+            with self._scopes[stream]:
+                await self._serve(stream, headers)
+        except StreamFailed:
+            pass  # the client has gone while it was being answered
+        except Exception:
+            logger.exception("answering a call failed")
+        finally:
+            del self._scopes[stream]
+            stream.reset_nowait(ErrorCodes.INTERNAL_ERROR)  # unless it has been answered in full
+            release()
+
+    async def _serve(self, stream: Stream, headers: Headers) -> None:
+        named = dict(headers)
+        path = named.get(":path", "")
+        route = self._routes.find(path)
+        call = Call(self._peer, route.method if route else _unknown(path), readable_metadata(headers))
+        answer = Answer(stream, call, self._codec, self._options)
+        try:
+            _require_grpc(named)
+            if route is None:
+                raise Unimplemented(f"no such method: {path}")
+            with anyio.move_on_after(_seconds(named.get("grpc-timeout"))) as deadline:
+                await _handle(route, call, answer)
+            if deadline.cancelled_caught:
+                raise DeadlineExceeded("the deadline of the call has passed")
+        except StreamFailed:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever a handler raises becomes a status
+            status, text = _refusal(error, path)
+            await answer.send_trailing_metadata(status=status, status_message=text)
+        else:
+            await answer.send_trailing_metadata()
+
+
+async def _handle(route: Route, call: Call, answer: Answer) -> None:
+    shape = route.method.shape
+    if shape is Shape.UNARY:
+        request = await answer.only_request()
+        await answer.send_message(await route.handler(call, request))
+    elif shape is Shape.SERVER_STREAM:
+        replies = route.handler(call, await answer.only_request())
+        try:
+            async for reply in replies:
+                await answer.send_message(reply)
+        finally:
+            await _aclose(replies)  # noqa: ASYNC102 - not shielded, see there
+    else:
+        async with aclosing(answer.requests()) as requests:
+            reply = await route.handler(call, requests)
+        await answer.send_message(reply)
+
+
+async def _aclose(iterator: AsyncIterator[Any]) -> None:
+    """Closes a generator that was left early; its clean-up sees the cancellation, if there is one, like any other."""
+    close = getattr(iterator, "aclose", None)
+    if close is not None:
+        await close()
+
+
+def _refusal(error: Exception, path: str) -> tuple[Status, str]:
+    """The status and text for what a handler raised; what it did not mean for the client goes to the log."""
+    error = _innermost(error)
+    if isinstance(error, FlovynError):
+        status, text = status_for_error(error)
+    else:
+        status, text = Status.INTERNAL, "Internal server error"
+    if status is Status.INTERNAL:
+        logger.error("the handler of %s failed", path, exc_info=error)
+    return status, text if len(text) <= _LONGEST_TEXT else text[:_LONGEST_TEXT] + "…"
+
+
+def _innermost(error: Exception) -> Exception:
+    """What a group holds, if it holds just one: handlers may have nurseries of their own."""
+    inner: tuple[Exception, ...] = getattr(error, "exceptions", ())
+    return _innermost(inner[0]) if len(inner) == 1 else error
+
+
+def _require_grpc(headers: dict[str, str]) -> None:
+    content_type = headers.get("content-type", "")
+    if headers.get(":method") != "POST" or not content_type.startswith("application/grpc"):
+        raise InvalidArgument("this is a gRPC server: calls are POST with content-type application/grpc")
+    if content_type.partition(";")[0].strip() not in ("application/grpc", "application/grpc+proto"):
+        raise InvalidArgument(f"messages are protobuf, not {content_type}")
+
+
+def _seconds(header: str | None) -> float | None:
+    if header is None:
+        return None
+    try:
+        return float(decode_timeout(header))
+    except ValueError:
+        raise InvalidArgument(f"grpc-timeout {header!r} cannot be read") from None
+
+
+def _unknown(path: str) -> Method[Any, Any]:
+    return Method(path, bytes, bytes, Shape.UNARY)

@@ -1,0 +1,147 @@
+"""The engine: pure transitions over a store and an injected clock. No I/O of its own, no waiting, no randomness.
+
+Every method is one step: it happens completely or, when it raises, not at all. What is ready to be polled afterwards is
+in `Engine.take_ready`, and `Engine.next_at` says when `Engine.tick` has something to do; acting on both is the shell's
+part.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from flovyn.server import limits
+from flovyn.server.engine import cancellation, events, fencing, history
+from flovyn.server.engine.core import Caller, Core, Ready
+from flovyn.server.engine.tasks import ClaimedTask, Tasks
+from flovyn.server.engine.workers import Poller, Workers
+from flovyn.server.engine.workflows import ClaimedRun, Start, Started, Workflows
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from flovyn.server.store import Store
+
+__all__ = ["Caller", "ClaimedRun", "ClaimedTask", "Engine", "Poller", "Ready", "Start", "Started"]
+
+
+class Engine:
+    """A Flovyn server without its surroundings.
+
+    Args:
+        store: Where everything is kept. Work that was claimed when it was last open is claimed still: its owners have
+            the usual time to show up.
+        clock: The time in epoch milliseconds; it never goes backwards.
+        new_id: A fresh lower-case UUID with each call.
+        worker_timeout_ms: How long a worker may be silent before it has lost its claims.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        clock: Callable[[], int],
+        new_id: Callable[[], str],
+        worker_timeout_ms: int = limits.WORKER_TIMEOUT_MS,
+    ) -> None:
+        core = Core(store, clock=clock, new_id=new_id, worker_timeout_ms=worker_timeout_ms)
+        self.core = core
+        self.workflows: Workflows = Workflows(core)
+        self.tasks: Tasks = Tasks(core)
+        self.workers: Workers = Workers(core)
+        now = clock()
+        self._purge_at = now
+        core.due(now)  # the timers that came due while nobody was here
+        for run in store.runs.claimed():
+            core.leases.restore(fencing.claim_of("workflow", run), now)
+        for task in store.tasks.claimed():
+            core.leases.restore(fencing.claim_of("task", task), now)
+
+    # --- what the shell reacts to -----------------------------------------------------------
+
+    def take_ready(self) -> list[Ready]:
+        """The work that became ready since this was last asked, in order."""
+        return self.core.take_ready()
+
+    @property
+    def next_at(self) -> float:
+        """When `tick` has something to do, in epoch milliseconds: never later than that, at times earlier."""
+        return min(self.core.due_at, self.core.leases.check_at, self._purge_at)
+
+    def tick(self) -> None:
+        """Do what the time has come for: timers, deadlines, lapsed leases, expired keys."""
+        core, store = self.core, self.core.store
+        now = core.clock()
+        self._free_lapsed(now)
+        if core.due_at <= now:
+            self._fire(now)
+            upcoming = [at for at in (store.timers.next_due(), store.tasks.next_deadline()) if at is not None]
+            core.due_at = min(upcoming, default=math.inf)
+        if self._purge_at <= now:
+            with core.transaction():
+                store.keys.purge(now)
+            self._purge_at = now + limits.EXPIRED_KEYS_PURGE_MS
+
+    def _fire(self, now: int) -> None:
+        core, store = self.core, self.core.store
+        timers = store.timers.due(now, limits.TICK_BATCH)
+        with core.transaction():
+            for n, timer_id in timers:
+                store.timers.disarm(n, timer_id)
+                run = store.runs.get(n)
+                history.append(core, run, [events.timer_fired(timer_id)], external=True)
+                history.wake(core, run)
+                store.runs.save(run)
+            for task in store.tasks.overdue(now, limits.TICK_BATCH):
+                self.tasks.time_out(task)
+
+    def _free_lapsed(self, now: int) -> None:
+        core, store = self.core, self.core.store
+        lapsed = core.leases.lapsed(now)
+        if not lapsed:
+            return
+        core.leases.check_at, check_at = now, core.leases.check_at  # until it is written, it is still to be done
+        with core.transaction():
+            for claim in lapsed:
+                core.release(claim.token)
+                if claim.of == "workflow":
+                    run = store.runs.get(claim.n)
+                    run.status = "PENDING"
+                    store.runs.save(run)
+                    core.make_ready("workflow", run.org_id, run.queue, run.kind)
+                else:
+                    task = store.tasks.get(claim.n)
+                    task.status = "PENDING"
+                    store.tasks.save(task)
+                    core.make_ready("task", task.org_id, task.queue, task.kind)
+        core.leases.check_at = check_at
+
+    # --- connections ------------------------------------------------------------------------
+
+    def call_begun(self, caller: Caller) -> None:
+        """Any call at all is a sign that the client at the other end lives."""
+        self.core.leases.touch(caller.link, self.core.clock())
+
+    def poll_begun(self, caller: Caller) -> None:
+        """A poll is being held open over this connection, which keeps its claims."""
+        self.core.leases.touch(caller.link, self.core.clock()).polls += 1
+
+    def poll_ended(self, caller: Caller) -> None:
+        """A poll is held open no longer."""
+        self.core.leases.poll_ended(caller.link, self.core.clock())
+
+    def disconnected(self, link: int) -> None:
+        """A connection closed; what was claimed over it will be freed soon."""
+        self.core.leases.disconnect(link, self.core.clock())
+
+    # --- cancellation -----------------------------------------------------------------------
+
+    def request_cancel(self, caller: Caller, run_id: str, *, reason: str, requested_by: str = "") -> None:
+        """Ask a workflow to stop.
+
+        Raises:
+            NotFound: There is no such execution in the caller's organisation.
+            FailedPrecondition: It has ended.
+        """
+        run = self.workflows.find(caller, run_id)
+        cancellation.request_cancel(self.core, run, reason=reason, requested_by=requested_by)

@@ -1,0 +1,203 @@
+"""The platform's table of commands: what each one appends to the history, and what else it does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from flovyn.errors import InvalidArgument, Unimplemented
+from flovyn.server import limits
+from flovyn.server.engine import events, payloads, validation
+from flovyn.server.store.tasks import TaskRow
+from flovyn.wire.messages.flovyn import v1 as pb
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from flovyn.server.engine.core import Core
+    from flovyn.server.engine.events import Event
+    from flovyn.server.store.runs import RunRow
+
+__all__ = ["Closing", "Translation", "translate"]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """The command that ends an activation.
+
+    Attributes:
+        status: The run's new status; WAITING stands for a suspension.
+        event: The event that says so.
+    """
+
+    status: str
+    event: Event
+
+
+@dataclass(slots=True)
+class Translation:
+    """What a list of commands comes to; nothing has happened yet, but that timers are armed and disarmed.
+
+    Attributes:
+        events: To be appended, in the order of the commands.
+        tasks: To be created, with their inputs.
+        closing: How the activation ends, if a command says so.
+    """
+
+    events: list[Event] = field(default_factory=list["Event"])
+    tasks: list[tuple[TaskRow, bytes]] = field(default_factory=list["tuple[TaskRow, bytes]"])
+    closing: Closing | None = None
+
+
+def translate(core: Core, run: RunRow, commands: Sequence[pb.WorkflowCommand]) -> Translation:
+    """Read commands in list order; their own sequence numbers differ between SDKs and mean nothing.
+
+    Part of the caller's transaction.
+
+    Raises:
+        InvalidArgument: A command makes no sense; the message says which and why.
+        Unimplemented: This server does not know a command.
+    """
+    work = _Translator(core, run)
+    for index, command in enumerate(commands):
+        if command.command_type == 0:  # the official workers send requests that the wire has no command for like this
+            continue
+        at = f"commands[{index}]"
+        if work.result.closing is not None:
+            raise InvalidArgument(f"{at} stands after the command that ends the activation")
+        handler = _HANDLERS.get(command.command_type)
+        if handler is None:
+            raise Unimplemented(f"{at}: this server does not carry out {_type_name(command.command_type)}")
+        handler(work, command, at)
+    return work.result
+
+
+def _type_name(command_type: int) -> str:
+    return pb.CommandType(command_type).name or f"command type {int(command_type)}"
+
+
+class _Translator:
+    """One method for each command; each checks everything before anything is stored."""
+
+    def __init__(self, core: Core, run: RunRow) -> None:
+        self._core = core
+        self._run = run
+        self.result = Translation()
+
+    def record_operation(self, command: pb.WorkflowCommand, at: str) -> None:
+        data = _given(command.record_operation, f"{at}.record_operation")
+        result = payloads.checked(data.result, f"{at}.record_operation.result")
+        name = validation.text(data.operation_name, f"{at}.record_operation.operation_name")
+        self.result.events.append(events.operation_completed(name, result))
+
+    def set_state(self, command: pb.WorkflowCommand, at: str) -> None:
+        data = _given(command.set_state, f"{at}.set_state")
+        value = payloads.checked(data.value, f"{at}.set_state.value")
+        self.result.events.append(events.state_set(validation.text(data.key, f"{at}.set_state.key"), value))
+
+    def clear_state(self, command: pb.WorkflowCommand, at: str) -> None:
+        data = _given(command.clear_state, f"{at}.clear_state")
+        self.result.events.append(events.state_cleared(validation.text(data.key, f"{at}.clear_state.key")))
+
+    def schedule_task(self, command: pb.WorkflowCommand, at: str) -> None:
+        at = f"{at}.schedule_task"
+        data = _given(command.schedule_task, at)
+        now = self._core.clock()
+        task_id = validation.uuid(data.task_execution_id, f"{at}.task_execution_id")
+        kind = validation.name(data.kind, f"{at}.kind")
+        queue = validation.queue_name(data.queue or "", f"{at}.queue", self._run.queue)
+        if data.idempotency_key is not None:
+            # Taken and not heeded, a key would let a task run twice that its caller thinks runs once.
+            key = validation.shown(data.idempotency_key)
+            raise Unimplemented(f"{at}.idempotency_key={key}: this server has no keys for tasks yet")
+        retries, deadline = data.max_retries, None
+        if retries is not None:
+            validation.within(retries, f"{at}.max_retries", 0, limits.MAX_TASK_RETRIES)
+        if data.timeout_ms is not None:
+            deadline = now + validation.within(data.timeout_ms, f"{at}.timeout_ms", 0, limits.MAX_DURATION_MS)
+        task = TaskRow(
+            n=0,
+            id=task_id,
+            org_id=self._run.org_id,
+            kind=kind,
+            queue=queue,
+            run=self._run.n,
+            created_at=now,
+            deadline_at=deadline,
+            max_retries=limits.DEFAULT_MAX_RETRIES if retries is None else retries,
+            status="PENDING",
+            execution_count=0,
+            started_at=None,
+            completed_at=None,
+            end_reason=None,
+            claim_token=None,
+            claim_worker=None,
+            claim_process=None,
+            contested=0,
+        )
+        self.result.tasks.append((task, data.input))
+        self.result.events.append(
+            events.task_scheduled(
+                task_id,
+                kind=kind,
+                payload=payloads.checked(data.input, f"{at}.input"),
+                queue=queue,
+                max_retries=retries,
+                timeout_ms=data.timeout_ms,
+            )
+        )
+
+    def start_timer(self, command: pb.WorkflowCommand, at: str) -> None:
+        at = f"{at}.start_timer"
+        data = _given(command.start_timer, at)
+        timer_id = validation.name(data.timer_id, f"{at}.timer_id")
+        duration = validation.within(data.duration_ms, f"{at}.duration_ms", 0, limits.MAX_DURATION_MS)
+        fire_at = self._core.clock() + duration
+        if self._core.store.timers.arm(self._run.n, timer_id, fire_at):
+            self._core.due(fire_at)
+        self.result.events.append(events.timer_started(timer_id, duration_ms=duration, fire_at_ms=fire_at))
+
+    def cancel_timer(self, command: pb.WorkflowCommand, at: str) -> None:
+        data = _given(command.cancel_timer, f"{at}.cancel_timer")
+        if self._core.store.timers.disarm(self._run.n, data.timer_id):  # any other has ended already, or never was
+            self.result.events.append(events.timer_cancelled(data.timer_id))
+
+    def complete_workflow(self, command: pb.WorkflowCommand, at: str) -> None:
+        data = _given(command.complete_workflow, f"{at}.complete_workflow")
+        output = payloads.checked(data.output, f"{at}.complete_workflow.output")
+        self.result.closing = Closing("COMPLETED", events.workflow_completed(output))
+
+    def fail_workflow(self, command: pb.WorkflowCommand, at: str) -> None:
+        data = _given(command.fail_workflow, f"{at}.fail_workflow")
+        event = events.workflow_failed(error=data.error, stack_trace=data.stack_trace, failure_type=data.failure_type)
+        self.result.closing = Closing("FAILED", event)
+
+    def suspend_workflow(self, command: pb.WorkflowCommand, at: str) -> None:
+        reason = _given(command.suspend_workflow, f"{at}.suspend_workflow").reason
+        self.result.closing = Closing("WAITING", events.workflow_suspended(reason))
+
+    def cancel_workflow(self, command: pb.WorkflowCommand, at: str) -> None:
+        reason = _given(command.cancel_workflow, f"{at}.cancel_workflow").reason
+        self.result.closing = Closing("CANCELLED", events.workflow_cancelled(reason))
+
+
+def _given(data: T | None, where: str) -> T:
+    if data is None:
+        raise InvalidArgument(f"{where} is missing, though the command's type asks for it")
+    return data
+
+
+_HANDLERS: Final[dict[int, Callable[[_Translator, pb.WorkflowCommand, str], None]]] = {
+    pb.CommandType.RECORD_OPERATION: _Translator.record_operation,
+    pb.CommandType.SET_STATE: _Translator.set_state,
+    pb.CommandType.CLEAR_STATE: _Translator.clear_state,
+    pb.CommandType.SCHEDULE_TASK: _Translator.schedule_task,
+    pb.CommandType.START_TIMER: _Translator.start_timer,
+    pb.CommandType.CANCEL_TIMER: _Translator.cancel_timer,
+    pb.CommandType.COMPLETE_WORKFLOW: _Translator.complete_workflow,
+    pb.CommandType.FAIL_WORKFLOW: _Translator.fail_workflow,
+    pb.CommandType.SUSPEND_WORKFLOW: _Translator.suspend_workflow,
+    pb.CommandType.CANCEL_WORKFLOW: _Translator.cancel_workflow,
+}

@@ -1,0 +1,140 @@
+"""The events that the server writes: their type and the exact keys of their data.
+
+Every spelling here is read by workers that already exist, so nothing outside this list may enter a history.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = [
+    "TERMINAL_TYPES",
+    "Event",
+    "cancellation_requested",
+    "operation_completed",
+    "state_cleared",
+    "state_set",
+    "task_cancelled",
+    "task_completed",
+    "task_failed",
+    "task_scheduled",
+    "timer_cancelled",
+    "timer_fired",
+    "timer_started",
+    "workflow_cancelled",
+    "workflow_completed",
+    "workflow_failed",
+    "workflow_started",
+    "workflow_suspended",
+]
+
+TERMINAL_TYPES: Final = frozenset({"WORKFLOW_COMPLETED", "WORKFLOW_EXECUTION_FAILED", "WORKFLOW_CANCELLED"})
+"""A history ends with the first of these."""
+
+_encode: Final = msgspec.json.Encoder().encode
+
+
+class Event(NamedTuple):
+    """An event that has no number yet.
+
+    Attributes:
+        type: One of the platform's event types.
+        data: A JSON object.
+    """
+
+    type: str
+    data: bytes
+
+
+def workflow_started(*, kind: str, payload: msgspec.Raw, metadata: Mapping[str, str]) -> Event:
+    """The first event of every history."""
+    return Event("WORKFLOW_STARTED", _encode({"input": payload, "kind": kind, "metadata": metadata}))
+
+
+def workflow_completed(output: msgspec.Raw) -> Event:
+    """A workflow returned."""
+    return Event("WORKFLOW_COMPLETED", _encode({"output": output}))
+
+
+def workflow_failed(*, error: str, stack_trace: str, failure_type: str) -> Event:
+    """A workflow raised."""
+    data = {"error": error, "stackTrace": stack_trace, "failureType": failure_type}
+    return Event("WORKFLOW_EXECUTION_FAILED", _encode(data))
+
+
+def workflow_cancelled(reason: str) -> Event:
+    """A workflow ended by cancellation. Workers do not know this type: it may only ever be the last event."""
+    return Event("WORKFLOW_CANCELLED", _encode({"reason": reason}))
+
+
+def workflow_suspended(reason: str) -> Event:
+    """A workflow waits."""
+    return Event("WORKFLOW_SUSPENDED", _encode({"reason": reason}))
+
+
+def cancellation_requested(*, reason: str, requested_by: str) -> Event:
+    """Somebody wants a workflow to stop."""
+    return Event("CANCELLATION_REQUESTED", _encode({"reason": reason, "requestedBy": requested_by}))
+
+
+def operation_completed(name: str, result: msgspec.Raw) -> Event:
+    """A local operation was recorded. Readers differ in the key of its name, so it stands there twice."""
+    return Event("OPERATION_COMPLETED", _encode({"operationName": name, "name": name, "result": result}))
+
+
+def state_set(key: str, value: msgspec.Raw) -> Event:
+    """A state key was written."""
+    return Event("STATE_SET", _encode({"key": key, "value": value}))
+
+
+def state_cleared(key: str) -> Event:
+    """A state key was dropped."""
+    return Event("STATE_CLEARED", _encode({"key": key}))
+
+
+def task_scheduled(
+    task_id: str, *, kind: str, payload: msgspec.Raw, queue: str, max_retries: int | None, timeout_ms: int | None
+) -> Event:
+    """A task was created."""
+    data: dict[str, object] = {"kind": kind, "taskExecutionId": task_id, "input": payload, "queue": queue}
+    if max_retries is not None:
+        data["maxRetries"] = max_retries
+    if timeout_ms is not None:
+        data["timeoutMs"] = timeout_ms
+    return Event("TASK_SCHEDULED", _encode(data))
+
+
+def task_completed(task_id: str, *, kind: str, output: msgspec.Raw) -> Event:
+    """A task returned. With a key named "result" beside it, the native worker would ignore the output."""
+    return Event("TASK_COMPLETED", _encode({"taskExecutionId": task_id, "output": output, "kind": kind}))
+
+
+def task_failed(task_id: str, *, kind: str, error: str, retryable: bool) -> Event:
+    """A task failed for the last time."""
+    data = {"taskExecutionId": task_id, "error": error, "kind": kind, "retryable": retryable}
+    return Event("TASK_FAILED", _encode(data))
+
+
+def task_cancelled(task_id: str, *, kind: str, reason: str) -> Event:
+    """A task was cancelled. No official worker resolves this one: a TASK_FAILED always follows it."""
+    return Event("TASK_CANCELLED", _encode({"taskExecutionId": task_id, "kind": kind, "reason": reason}))
+
+
+def timer_started(timer_id: str, *, duration_ms: int, fire_at_ms: int) -> Event:
+    """A timer was armed."""
+    return Event("TIMER_STARTED", _encode({"timerId": timer_id, "durationMs": duration_ms, "fireAtMs": fire_at_ms}))
+
+
+def timer_fired(timer_id: str) -> Event:
+    """The time of a timer came."""
+    return Event("TIMER_FIRED", _encode({"timerId": timer_id}))
+
+
+def timer_cancelled(timer_id: str) -> Event:
+    """A timer was disarmed."""
+    return Event("TIMER_CANCELLED", _encode({"timerId": timer_id}))

@@ -1,0 +1,87 @@
+"""Appending to a run's history, waking it, and ending it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from flovyn.server.store.runs import EventRow
+from flovyn.server.store.tasks import AttemptRow, TaskRow
+from flovyn.wire.coding import encode
+from flovyn.wire.messages.flovyn import v1 as pb
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from flovyn.server.engine.core import Core
+    from flovyn.server.engine.events import Event
+    from flovyn.server.store.runs import RunRow
+
+__all__ = ["ENDED", "append", "end", "end_task", "wake"]
+
+ENDED: Final = frozenset({"COMPLETED", "FAILED", "CANCELLED"})
+"""The statuses, of runs and of tasks, that nothing leaves."""
+
+
+def append(core: Core, run: RunRow, events: Sequence[Event], *, external: bool) -> None:
+    """Give the events the next numbers of the history; `external` ones did not come from the run's own commands."""
+    now = core.clock()
+    rows: list[EventRow] = []
+    sequence = run.sequence
+    for event in events:
+        sequence += 1
+        message = pb.WorkflowEvent(sequence_number=sequence, event_type=event.type, event_data=event.data)
+        frame = encode(pb.GetEventsResponse(events=[message]))
+        rows.append(EventRow(sequence, event.type, now, frame, len(frame) - len(event.data)))
+    core.store.runs.append(run.n, rows)
+    run.sequence = sequence
+    if external:
+        run.external_sequence = sequence
+
+
+def wake(core: Core, run: RunRow) -> None:
+    """Something happened that the run may be waiting for."""
+    if run.status == "WAITING":
+        run.status = "PENDING"
+        core.make_ready("workflow", run.org_id, run.queue, run.kind)
+
+
+def end(core: Core, run: RunRow, status: str, event: Event) -> None:
+    """Write the last event; cancel the run's open tasks (nobody can wait for them any more) and drop its timers."""
+    append(core, run, [event], external=False)
+    run.status = status
+    run.completed_at = core.clock()
+    core.release(run.claim_token)
+    run.claim_token = None
+    core.store.timers.forget_run(run.n)
+    for task in core.store.tasks.open_of_run(run.n):
+        end_task(core, task, "CANCELLED", reason=f"its workflow {run.id} has ended")
+    if status != "COMPLETED":
+        core.store.keys.drop_run(run.id)
+    core.store.runs.save(run)
+
+
+def end_task(core: Core, task: TaskRow, status: str, *, reason: str, attempt: str | None = None) -> None:
+    """End a task, and with it the attempt under way, as `attempt` (or as the task itself)."""
+    if task.claim_token is not None:
+        record_attempt(core, task, attempt or status, None if status == "COMPLETED" else reason)
+    core.release(task.claim_token)
+    task.status = status
+    task.completed_at = core.clock()
+    task.end_reason = reason if status == "CANCELLED" else None
+    task.claim_token = None
+    core.store.tasks.save(task)
+
+
+def record_attempt(core: Core, task: TaskRow, status: str, error: str | None) -> None:
+    """Write down how the attempt under way ended."""
+    core.store.tasks.record_attempt(
+        AttemptRow(
+            task=task.n,
+            attempt=task.execution_count,
+            worker=task.claim_worker or "",
+            started_at=task.started_at or task.created_at,
+            finished_at=core.clock(),
+            status=status,
+            error=error,
+        )
+    )

@@ -1,0 +1,131 @@
+"""What must be true of a store and its leases between any two steps. For tests; it reads everything."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from flovyn.server.engine.events import TERMINAL_TYPES
+from flovyn.server.engine.history import ENDED
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from flovyn.server.engine import Engine
+    from flovyn.server.store.runs import EventRow, RunRow
+    from flovyn.server.store.tasks import TaskRow
+
+__all__ = ["violations"]
+
+_TERMINAL_OF: Final = {
+    "COMPLETED": "WORKFLOW_COMPLETED",
+    "FAILED": "WORKFLOW_EXECUTION_FAILED",
+    "CANCELLED": "WORKFLOW_CANCELLED",
+}
+
+_ENDS_OF_TASK: Final[dict[str, list[list[str]]]] = {
+    "COMPLETED": [["TASK_COMPLETED"]],
+    "FAILED": [["TASK_FAILED"]],
+    # The pair, if somebody cancelled it; nothing, if it went with its run.
+    "CANCELLED": [["TASK_CANCELLED", "TASK_FAILED"], []],
+}
+
+
+def violations(engine: Engine) -> list[str]:
+    """Everything that is wrong, in words; empty if nothing is."""
+    found: list[str] = []
+    for run in engine.core.store.runs.all():
+        history = engine.core.store.runs.events(run.n)
+        found += _of_history(run, history)
+        found += _of_run(engine, run, history)
+        found += _of_tasks(engine, run, history)
+        found += _of_timers(engine, run, history)
+    found += _of_leases(engine)
+    return found
+
+
+def _of_history(run: RunRow, history: list[EventRow]) -> Iterator[str]:
+    if [event.sequence for event in history] != list(range(1, run.sequence + 1)):
+        yield f"run {run.id}: its events are not numbered 1 to {run.sequence}"
+        return
+    if history[0].type != "WORKFLOW_STARTED":
+        yield f"run {run.id}: its first event is {history[0].type}"
+    ends = [event.type for event in history if event.type in TERMINAL_TYPES]
+    expected = [_TERMINAL_OF[run.status]] if run.status in ENDED else []
+    if ends != expected:
+        yield f"run {run.id} is {run.status}, but its history ends with {ends}"
+    elif ends and history[-1].type != ends[0]:
+        yield f"run {run.id}: {history[-1].type} stands after its end"
+
+
+def _of_run(engine: Engine, run: RunRow, history: list[EventRow]) -> Iterator[str]:
+    lease = engine.core.leases.of_work("workflow", run.n)
+    if run.status == "RUNNING" and (run.claim_token is None or lease is None):
+        yield f"run {run.id} is RUNNING, but nobody holds it"
+    if run.status != "RUNNING" and lease is not None:
+        yield f"run {run.id} is {run.status}, but somebody holds it"
+    if run.status == "WAITING" and history[-1].type != "WORKFLOW_SUSPENDED":
+        yield f"run {run.id} is WAITING after {history[-1].type}: its wake-up was lost"
+    if run.status == "WAITING" and run.external_sequence > run.claim_sequence:
+        yield f"run {run.id} is WAITING, but its last activation has not seen event {run.external_sequence}"
+
+
+def _of_tasks(engine: Engine, run: RunRow, history: list[EventRow]) -> Iterator[str]:
+    told: dict[str, list[str]] = {}
+    for event in history:
+        if event.type.startswith("TASK_"):
+            task_id = str(msgspec.json.decode(event.data)["taskExecutionId"])
+            told.setdefault(task_id, []).append(event.type)
+    for task_id, types in told.items():
+        if types[0] != "TASK_SCHEDULED":
+            yield f"run {run.id}: {types[0]} of task {task_id}, which was never scheduled"
+    for task in (task for task in engine.core.store.tasks.all() if task.run == run.n):
+        ends = [event_type for event_type in told.get(task.id, ()) if event_type != "TASK_SCHEDULED"]
+        yield from _of_task(engine, run, task, ends)
+
+
+def _of_task(engine: Engine, run: RunRow, task: TaskRow, ends: list[str]) -> Iterator[str]:
+    expected = _ENDS_OF_TASK.get(task.status, [[]])
+    if ends not in expected:
+        yield f"task {task.id} is {task.status}, but its run was told {ends}"
+    if task.status not in ENDED and run.status in ENDED:
+        yield f"task {task.id} is {task.status}, though its run has ended"
+    numbers = [attempt.attempt for attempt in engine.core.store.tasks.attempts(task.n)]
+    if any(number > task.execution_count for number in numbers):
+        yield f"task {task.id} has recorded attempts {numbers} of {task.execution_count}"
+    lease = engine.core.leases.of_work("task", task.n)
+    if (task.status == "RUNNING") != (lease is not None):
+        yield f"task {task.id} is {task.status}; held: {lease is not None}"
+
+
+def _of_timers(engine: Engine, run: RunRow, history: list[EventRow]) -> Iterator[str]:
+    ends: Counter[str] = Counter()
+    started: set[str] = set()
+    for event in history:
+        if event.type.startswith("TIMER_"):
+            timer_id = str(msgspec.json.decode(event.data)["timerId"])
+            if event.type == "TIMER_STARTED":
+                started.add(timer_id)
+            else:
+                ends[timer_id] += 1
+    for timer_id, count in ends.items():
+        if count > 1:
+            yield f"run {run.id}: timer {timer_id} ended {count} times"
+    for timer_id in (timer_id for n, timer_id in engine.core.store.timers.armed() if n == run.n):
+        if timer_id not in started or ends[timer_id] or run.status in ENDED:
+            yield f"run {run.id}: timer {timer_id} is armed, but never started, ended already, or its run has"
+
+
+def _of_leases(engine: Engine) -> Iterator[str]:
+    store = engine.core.store
+    for claim in engine.core.leases.claims():
+        row = store.runs.get(claim.n) if claim.of == "workflow" else store.tasks.get(claim.n)
+        if row.status != "RUNNING" or row.claim_token != claim.token:
+            yield f"{claim.of} {row.id} is {row.status}; the lease {claim.token} on it is not fenced"
+        if claim.link is None and claim.expires_at is None:
+            yield f"{claim.of} {row.id} is held by nobody's connection, for ever"
+    for link in engine.core.leases.links():
+        if link.polls < 0:
+            yield f"link {link.id} holds {link.polls} polls"

@@ -1,0 +1,272 @@
+"""Workflow executions: starting, claiming, reading and submitting."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from flovyn.errors import InvalidArgument, NotFound
+from flovyn.server import limits
+from flovyn.server.engine import cancellation, events, fencing, history, payloads, validation
+from flovyn.server.engine.commands import Closing, translate
+from flovyn.server.store.runs import RunRow
+from flovyn.wire.messages.flovyn import v1 as pb
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from flovyn.server.engine.core import Caller, Core
+    from flovyn.server.engine.workers import Poller
+    from flovyn.server.store.tasks import TaskRow
+
+__all__ = ["ClaimedRun", "Start", "Started", "Workflows"]
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What somebody wants to have started.
+
+    Attributes:
+        kind: The workflow's kind; nobody need have registered it yet.
+        payload: Its input as JSON; nothing at all means null.
+        queue: Where it waits for a worker; empty means the default queue.
+        priority_seconds: By how much it stands earlier in the queue than its age says.
+        key: An idempotency key.
+        key_ttl_seconds: How long the key counts.
+    """
+
+    kind: str
+    payload: bytes = b""
+    queue: str = ""
+    version: str | None = None
+    priority_seconds: int = 0
+    metadata: Mapping[str, str] = field(default_factory=dict[str, str])
+    key: str | None = None
+    key_ttl_seconds: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The answer to a start.
+
+    Attributes:
+        run_id: The execution, new or found by its idempotency key.
+        key_used: An earlier start had the key: this is its execution.
+        key_new: This start created the execution.
+    """
+
+    run_id: str
+    key_used: bool
+    key_new: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedRun:
+    """A run in the hands of a worker.
+
+    Attributes:
+        payload: Its input, as it came.
+        token: What the worker shows when it reports.
+        time_ms: The moment of the claim, which is the activation's clock.
+    """
+
+    run: RunRow
+    payload: bytes
+    token: str
+    time_ms: int
+
+    @property
+    def kind(self) -> str:
+        """The workflow's kind."""
+        return self.run.kind
+
+
+class Workflows:
+    """What can be done with workflow executions."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+    def start(self, caller: Caller, wanted: Start) -> Started:
+        """Create an execution, or find the one that was started with the same idempotency key.
+
+        Raises:
+            InvalidArgument: A value makes no sense; the message names it.
+        """
+        core = self._core
+        now = core.clock()
+        key = wanted.key
+        expires_at = now if key is None else now + _ttl_ms(key, wanted.key_ttl_seconds)
+        run = _new_run(core, caller.org_id, now, wanted)
+        payload = payloads.checked(wanted.payload, "input")
+        started = events.workflow_started(kind=run.kind, payload=payload, metadata=wanted.metadata)
+        with core.transaction():
+            if key is not None:
+                existing = core.store.keys.find(caller.org_id, key, now)
+                if existing is not None:
+                    return Started(existing, key_used=True, key_new=False)
+                core.store.keys.put(caller.org_id, key, run.id, expires_at)
+            core.store.runs.insert(run, wanted.payload)
+            history.append(core, run, [started], external=True)
+            core.store.runs.save(run)
+            core.make_ready("workflow", run.org_id, run.queue, run.kind)
+        return Started(run.id, key_used=False, key_new=True)
+
+    def claim(self, caller: Caller, poller: Poller) -> ClaimedRun | None:
+        """Give the first run that the poller can work on into its hands, if there is one."""
+        core = self._core
+        queue = caller.org_id, poller.queue
+        kinds = core.store.runs.pending_kinds(*queue) if poller.kinds is None else poller.kinds
+        run = core.store.runs.first_pending(*queue, kinds)
+        if run is None:
+            return None
+        now = core.clock()
+        token = core.new_id()
+        run.status = "RUNNING"
+        run.claim_worker = poller.worker
+        run.claim_process = core.leases.process_of(caller.link)
+        run.claim_sequence = run.sequence
+        run.contested = int(run.claim_token is not None)
+        run.claim_token = token
+        with core.transaction():
+            core.store.runs.save(run)
+            payload = core.store.runs.input(run.n)
+        core.leases.hold(fencing.claim_of("workflow", run), caller.link, now)
+        return ClaimedRun(run, payload, token, now)
+
+    def events(self, caller: Caller, run_id: str) -> bytes:
+        """The whole history, as the bytes of a GetEvents reply.
+
+        Raises:
+            NotFound: There is no such execution in the caller's organisation.
+        """
+        run = self.find(caller, run_id)
+        now = self._core.clock()
+        if caller.claim is not None:
+            self._core.leases.show_token(caller.claim, caller.link, now)
+        else:
+            self._core.leases.confirm("workflow", run.n, caller.link, now)
+        return self._core.store.runs.frames(run.n)
+
+    def submit(
+        self, caller: Caller, run_id: str, commands: Sequence[pb.WorkflowCommand], status: pb.WorkflowStatus
+    ) -> None:
+        """Take in what an activation did: all of it, or nothing.
+
+        Raises:
+            NotFound: There is no such execution in the caller's organisation.
+            FailedPrecondition: It has ended, is not claimed, or was claimed again since.
+            InvalidArgument: A command, or the status, makes no sense.
+            Unimplemented: This server does not know a command.
+        """
+        core = self._core
+        run = self.find(caller, run_id)
+        fencing.admit(core, "workflow", run, caller)
+        with core.transaction():
+            work = translate(core, run, commands)
+            closing = _closing(work.closing, status)
+            history.append(core, run, work.events, external=False)
+            for task, payload in work.tasks:
+                self._create(task, payload)
+            if closing.status == "WAITING":
+                self._suspend(run, closing)
+            else:
+                history.end(core, run, closing.status, closing.event)
+
+    def _create(self, task: TaskRow, payload: bytes) -> None:
+        core = self._core
+        if core.store.tasks.insert(task, payload):
+            core.make_ready("task", task.org_id, task.queue, task.kind)
+            if task.deadline_at is not None:
+                core.due(task.deadline_at)
+            return
+        taken = core.store.tasks.find(task.id)
+        if taken is not None and taken.run != task.run:
+            # Its end would be told to that workflow, and this one would wait for it for ever.
+            raise InvalidArgument(f"the task execution id {task.id} is taken by a task of another workflow")
+
+    def _suspend(self, run: RunRow, closing: Closing) -> None:
+        core = self._core
+        history.append(core, run, [closing.event], external=False)
+        core.release(run.claim_token)
+        run.claim_token = None
+        run.status = "WAITING"
+        if run.cancel_reason is not None and not cancellation.cooperates(core, run):
+            history.end(core, run, "CANCELLED", events.workflow_cancelled(run.cancel_reason))
+            return
+        # The worker decided to wait on what it had seen; what came after that has nobody else to wake it for.
+        if run.external_sequence > run.claim_sequence:
+            history.wake(core, run)
+        core.store.runs.save(run)
+
+    def find(self, caller: Caller, run_id: str) -> RunRow:
+        """The execution of that id.
+
+        Raises:
+            NotFound: There is none in the caller's organisation.
+        """
+        run = self._core.store.runs.find(run_id)
+        if run is None or run.org_id != caller.org_id:
+            raise NotFound(f"workflow execution {validation.shown(run_id)} is unknown")
+        return run
+
+
+def _new_run(core: Core, org_id: str, now: int, wanted: Start) -> RunRow:
+    priority_ms = wanted.priority_seconds * 1000
+    version = wanted.version
+    return RunRow(
+        n=0,
+        id=core.new_id(),
+        org_id=org_id,
+        kind=validation.name(wanted.kind, "workflow_kind"),
+        queue=validation.queue_name(wanted.queue, "queue"),
+        version=None if version is None else validation.text(version, "workflow_version"),
+        priority_ms=priority_ms,
+        created_at=now,
+        position=now - priority_ms,
+        status="PENDING",
+        sequence=0,
+        external_sequence=0,
+        cancel_reason=None,
+        completed_at=None,
+        claim_token=None,
+        claim_worker=None,
+        claim_process=None,
+        claim_sequence=0,
+        contested=0,
+    )
+
+
+def _ttl_ms(key: str, ttl_seconds: int | None) -> int:
+    validation.name(key, "idempotency_key")
+    ttl = limits.IDEMPOTENCY_TTL_DEFAULT_S if ttl_seconds is None else ttl_seconds
+    low, high = limits.IDEMPOTENCY_TTL_MIN_S, limits.IDEMPOTENCY_TTL_MAX_S
+    return validation.within(ttl, "idempotency_key_ttl_seconds", low, high) * 1000
+
+
+_STATUS_OF: Final[dict[int, str]] = {
+    pb.WorkflowStatus.SUSPENDED: "WAITING",
+    pb.WorkflowStatus.COMPLETED: "COMPLETED",
+    pb.WorkflowStatus.CANCELLED: "CANCELLED",
+    pb.WorkflowStatus.FAILED: "FAILED",
+}
+
+
+def _closing(closing: Closing | None, status: pb.WorkflowStatus) -> Closing:
+    said = _STATUS_OF.get(status)
+    if closing is None:
+        if said == "WAITING":  # some official workers suspend by the status alone
+            return Closing("WAITING", events.workflow_suspended(""))
+        raise InvalidArgument(f"status is {_status_name(status)}, but no command ends the activation that way")
+    if status != 0 and said != closing.status:
+        raise InvalidArgument(
+            f"status is {_status_name(status)}, but the last command is the one for {_COMMAND_OF[closing.status]}"
+        )
+    return closing
+
+
+_COMMAND_OF: Final = {"WAITING": "SUSPENDED", "COMPLETED": "COMPLETED", "CANCELLED": "CANCELLED", "FAILED": "FAILED"}
+
+
+def _status_name(status: int) -> str:
+    return pb.WorkflowStatus(status).name or str(int(status))

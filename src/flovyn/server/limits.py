@@ -1,0 +1,93 @@
+"""Every constant of the server in one table.
+
+Times are in milliseconds, sizes in bytes or characters. What an option of `flovyn.server.serve` changes says so.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+__all__ = [
+    "CLAIM_WITHOUT_REPORT_MS",
+    "CLOCK_CHECK_S",
+    "DEFAULT_MAX_RETRIES",
+    "DEFAULT_QUEUE",
+    "DEV_WORKER_TIMEOUT_MS",
+    "DISCONNECT_GRACE_MS",
+    "EXPIRED_KEYS_PURGE_MS",
+    "IDEMPOTENCY_TTL_DEFAULT_S",
+    "IDEMPOTENCY_TTL_MAX_S",
+    "IDEMPOTENCY_TTL_MIN_S",
+    "LOCKED_FILE_WAIT_S",
+    "MAX_DURATION_MS",
+    "MAX_TASK_RETRIES",
+    "NAME_LENGTH",
+    "POLL_CAP_S",
+    "QUEUE_LENGTH",
+    "TASK_UNCONFIRMED_MS",
+    "TICK_BATCH",
+    "WORKER_TIMEOUT_MS",
+]
+
+# --- leases ---------------------------------------------------------------------------------
+
+WORKER_TIMEOUT_MS: Final = 60_000
+"""A worker that neither polls, nor heartbeats, nor calls for this long loses its claims (option `worker_timeout`)."""
+
+DEV_WORKER_TIMEOUT_MS: Final = 5_000
+"""The same in development mode."""
+
+DISCONNECT_GRACE_MS: Final = 1_000
+"""Work that was claimed over a connection which closed is freed after this long."""
+
+CLAIM_WITHOUT_REPORT_MS: Final = 600_000
+"""A run whose worker lives but never submits is freed after this long: it may have been handed a kind it cannot run."""
+
+TASK_UNCONFIRMED_MS: Final = 60_000
+"""A task is freed if a worker that echoes fencing tokens did not do so for this long after it was handed the task: the
+answer to its poll got lost. As long as the default lease of our worker, which heartbeats far more often."""
+
+# --- polls ----------------------------------------------------------------------------------
+
+POLL_CAP_S: Final = 60
+"""The longest that a long poll is held open, whatever the caller asks for."""
+
+# --- names and keys -------------------------------------------------------------------------
+
+DEFAULT_QUEUE: Final = "default"
+"""What an empty queue name means."""
+
+QUEUE_LENGTH: Final = 100
+"""The longest name of a queue."""
+
+NAME_LENGTH: Final = 255
+"""The longest kind, timer id, operation name, state key, idempotency key, worker name and version."""
+
+IDEMPOTENCY_TTL_DEFAULT_S: Final = 86_400
+IDEMPOTENCY_TTL_MIN_S: Final = 1
+IDEMPOTENCY_TTL_MAX_S: Final = 2_592_000
+
+EXPIRED_KEYS_PURGE_MS: Final = 300_000
+"""How often expired idempotency keys are swept away; an expired key counts for nothing before that too."""
+
+# --- tasks and timers -----------------------------------------------------------------------
+
+DEFAULT_MAX_RETRIES: Final = 3
+"""Retries (so attempts minus one) of a task that does not say."""
+
+MAX_TASK_RETRIES: Final = 1_000_000
+"""More retries than this are a mistake in the request."""
+
+MAX_DURATION_MS: Final = 100 * 365 * 86_400_000
+"""The longest timer and the longest task deadline: a century; more does not fit every reader's clock."""
+
+CLOCK_CHECK_S: Final = 5.0
+"""The longest that the server sleeps without a look at the clock, which may have been set, or the machine suspended."""
+
+TICK_BATCH: Final = 200
+"""How many due timers or deadlines one transaction handles, so that a flood of them leaves room for calls."""
+
+# --- store ----------------------------------------------------------------------------------
+
+LOCKED_FILE_WAIT_S: Final = 1.0
+"""How long opening a file waits for another process to let go of it (a server that is just ending)."""

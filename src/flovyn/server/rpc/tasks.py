@@ -1,0 +1,71 @@
+"""TaskExecution."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flovyn.server.shell import CLAIM_METADATA
+from flovyn.wire import methods
+from flovyn.wire.messages.flovyn import v1 as pb
+from flovyn.wire.methods import Empty
+
+if TYPE_CHECKING:
+    from flovyn.server.acceptor import Call, Routes
+    from flovyn.server.shell import Shell
+
+__all__ = ["add"]
+
+
+class _Tasks:
+    def __init__(self, shell: Shell) -> None:
+        self._shell = shell
+        self._engine = shell.engine
+
+    async def poll(self, call: Call, request: pb.PollTaskRequest) -> pb.PollTaskResponse:
+        caller = self._shell.caller(call, org_id=request.org_id)
+        poller = self._engine.workers.poller(caller, "task", worker_id=request.worker_id, queue=request.queue)
+        claimed = await self._shell.poll(caller, poller, request.timeout_seconds, self._engine.tasks.claim)
+        if claimed is None:
+            return pb.PollTaskResponse()
+        call.reply_metadata[CLAIM_METADATA] = claimed.token
+        task = claimed.task
+        return pb.PollTaskResponse(
+            task=pb.TaskExecutionInfo(
+                task_execution_id=task.id,
+                kind=task.kind,
+                input=claimed.payload,
+                workflow_execution_id=claimed.run_id,
+                execution_count=task.execution_count,
+                queue=task.queue,
+            )
+        )
+
+    async def complete(self, call: Call, request: pb.CompleteTaskRequest) -> Empty:
+        caller = self._shell.caller(call)
+        self._engine.tasks.complete(caller, request.task_execution_id, request.output)
+        return Empty()
+
+    async def fail(self, call: Call, request: pb.FailTaskRequest) -> Empty:
+        caller = self._shell.caller(call)
+        self._engine.tasks.fail(caller, request.task_execution_id, request.error)
+        return Empty()
+
+    async def heartbeat(self, call: Call, request: pb.HeartbeatRequest) -> Empty:
+        caller = self._shell.caller(call)
+        self._engine.tasks.heartbeat(caller, request.task_execution_id)
+        return Empty()
+
+    async def cancel(self, call: Call, request: pb.CancelTaskRequest) -> Empty:
+        caller = self._shell.caller(call)
+        self._engine.tasks.cancel(caller, request.task_execution_id)
+        return Empty()
+
+
+def add(routes: Routes, shell: Shell) -> None:
+    """Answer the service's RPCs."""
+    service = _Tasks(shell)
+    routes.unary(methods.POLL_TASK, shell.settling(service.poll))
+    routes.unary(methods.COMPLETE_TASK, shell.settling(service.complete))
+    routes.unary(methods.FAIL_TASK, shell.settling(service.fail))
+    routes.unary(methods.HEARTBEAT, shell.settling(service.heartbeat))
+    routes.unary(methods.CANCEL_TASK, shell.settling(service.cancel))

@@ -1,0 +1,98 @@
+"""WorkflowDispatch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from flovyn.errors import Unimplemented
+from flovyn.server.engine import Start
+from flovyn.server.shell import CLAIM_METADATA
+from flovyn.wire import methods
+from flovyn.wire.messages.flovyn import v1 as pb
+from flovyn.wire.methods import Empty
+from flovyn.wire.transport import Method
+
+if TYPE_CHECKING:
+    from flovyn.server.acceptor import Call, Routes
+    from flovyn.server.shell import Shell
+
+__all__ = ["add"]
+
+# A history is kept in the form in which it is sent, so the reply is never built as messages.
+_RAW_GET_EVENTS: Final = Method(methods.GET_EVENTS.path, methods.GET_EVENTS.request, bytes, methods.GET_EVENTS.shape)
+
+
+class _Workflows:
+    def __init__(self, shell: Shell) -> None:
+        self._shell = shell
+        self._engine = shell.engine
+
+    async def start(self, call: Call, request: pb.StartWorkflowRequest) -> pb.StartWorkflowResponse:
+        caller = self._shell.caller(call, org_id=request.org_id)
+        if request.workflow_definition_id:
+            raise Unimplemented("workflow_definition_id: this server has no visual definitions; give workflow_kind")
+        if request.parent_workflow_execution_id:
+            raise Unimplemented("parent_workflow_execution_id: this server does not start children this way")
+        wanted = Start(
+            kind=request.workflow_kind,
+            payload=request.input,
+            queue=request.queue,
+            version=request.workflow_version,
+            priority_seconds=request.priority_seconds,
+            metadata=request.metadata,
+            key=request.idempotency_key,
+            key_ttl_seconds=request.idempotency_key_ttl_seconds,
+        )
+        started = self._engine.workflows.start(caller, wanted)
+        return pb.StartWorkflowResponse(
+            workflow_execution_id=started.run_id,
+            idempotency_key_used=started.key_used,
+            idempotency_key_new=started.key_new,
+        )
+
+    async def poll(self, call: Call, request: pb.PollRequest) -> pb.PollResponse:
+        caller = self._shell.caller(call, org_id=request.org_id)
+        poller = self._engine.workers.poller(
+            caller,
+            "workflow",
+            worker_id=request.worker_id,
+            queue=request.queue,
+            kinds=request.workflow_capabilities,
+        )
+        claimed = await self._shell.poll(caller, poller, request.timeout_seconds, self._engine.workflows.claim)
+        if claimed is None:
+            return pb.PollResponse()
+        call.reply_metadata[CLAIM_METADATA] = claimed.token
+        run = claimed.run
+        return pb.PollResponse(
+            workflow_execution=pb.WorkflowExecution(
+                id=run.id,
+                kind=run.kind,
+                org_id=run.org_id,
+                input=claimed.payload,
+                queue=run.queue,
+                priority_ms=run.priority_ms,
+                created_at_ms=run.created_at,
+                current_sequence=run.sequence,
+                workflow_version=run.version,
+                workflow_task_time_millis=claimed.time_ms,
+            )
+        )
+
+    async def events(self, call: Call, request: pb.GetEventsRequest) -> bytes:
+        caller = self._shell.caller(call)
+        return self._engine.workflows.events(caller, request.workflow_execution_id)
+
+    async def submit(self, call: Call, request: pb.SubmitWorkflowCommandsRequest) -> Empty:
+        caller = self._shell.caller(call)
+        self._engine.workflows.submit(caller, request.workflow_execution_id, request.commands, request.status)
+        return Empty()
+
+
+def add(routes: Routes, shell: Shell) -> None:
+    """Answer the service's RPCs."""
+    service = _Workflows(shell)
+    routes.unary(methods.START_WORKFLOW, shell.settling(service.start))
+    routes.unary(methods.POLL_WORKFLOW, shell.settling(service.poll))
+    routes.unary(_RAW_GET_EVENTS, shell.settling(service.events))
+    routes.unary(methods.SUBMIT_WORKFLOW_COMMANDS, shell.settling(service.submit))

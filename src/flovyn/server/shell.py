@@ -1,0 +1,141 @@
+"""The engine among the living: its clock, its pollers, and who is calling."""
+
+from __future__ import annotations
+
+import logging
+import math
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+import anyio
+import anyio.lowlevel
+
+from flovyn.errors import PermissionDenied
+from flovyn.server import limits
+from flovyn.server.engine import Caller
+from flovyn.server.engine.validation import shown
+from flovyn.server.waiting import Waiters
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from flovyn.server.acceptor import Call, Peer
+    from flovyn.server.auth import Keys
+    from flovyn.server.engine import Engine, Poller
+
+__all__ = ["CLAIM_METADATA", "Shell"]
+
+CLAIM_METADATA = "flovyn-claim"
+"""The metadata that carries the fencing token, both ways."""
+
+_RETRY_S = 1.0
+_log = logging.getLogger("flovyn.server")
+
+
+class Claimed(Protocol):
+    """A piece of work in somebody's hands."""
+
+    @property
+    def kind(self) -> str:
+        """What sort of work it is."""
+        ...
+
+
+T = TypeVar("T", bound=Claimed)
+Q = TypeVar("Q")
+R = TypeVar("R")
+
+
+class Shell:
+    """Connects calls, polls and the passing of time to an engine.
+
+    Args:
+        engine: The engine.
+        keys: Who may call.
+    """
+
+    def __init__(self, engine: Engine, keys: Keys) -> None:
+        self.engine = engine
+        self.waiters: Waiters = Waiters()
+        self._keys = keys
+        self._alarm = anyio.Event()
+        self._asleep_until = math.inf
+
+    # --- calls ------------------------------------------------------------------------------
+
+    def caller(self, call: Call, *, org_id: str | None = None) -> Caller:
+        """Who makes this call; `org_id` is what its request claims, if it has such a field.
+
+        Raises:
+            Unauthenticated: The call has no key that we know.
+            PermissionDenied: The key belongs to another organisation.
+        """
+        own = self._keys.organisation(call.metadata.get("authorization"))
+        if org_id is not None and org_id != own:
+            raise PermissionDenied(f"the token does not belong to organisation {shown(org_id)}")
+        caller = Caller(own, call.peer.id, call.metadata.get(CLAIM_METADATA))
+        self.engine.call_begun(caller)
+        return caller
+
+    def settle(self) -> None:
+        """After a step of the engine: wake the polls that can have something now, and the clock if it oversleeps."""
+        for ready in self.engine.take_ready():
+            self.waiters.wake(ready)
+        if self.engine.next_at < self._asleep_until:
+            self._alarm.set()
+
+    def settling(self, handler: Callable[[Call, Q], Awaitable[R]]) -> Callable[[Call, Q], Awaitable[R]]:
+        """The handler, with all settled after it: any call may move a lease, and many make work ready."""
+
+        async def answer(call: Call, request: Q) -> R:
+            try:
+                return await handler(call, request)
+            finally:
+                self.settle()
+
+        return answer
+
+    def disconnected(self, peer: Peer) -> None:
+        """A connection closed, and all its handlers have ended."""
+        self.engine.disconnected(peer.id)
+        self.settle()
+
+    async def poll(
+        self, caller: Caller, poller: Poller, seconds: int, claim: Callable[[Caller, Poller], T | None]
+    ) -> T | None:
+        """Claim something now, or as soon as there is something, or nothing after so many seconds."""
+        claimed = claim(caller, poller)
+        if claimed is not None or seconds <= 0:
+            return claimed
+        self.settle()
+        self.engine.poll_begun(caller)
+        try:
+            with self.waiters.place(poller) as waiter, anyio.move_on_after(min(seconds, limits.POLL_CAP_S)):
+                while True:
+                    await waiter.wait()
+                    # From here to the reply nothing waits, so a claim is never made for a caller who has gone.
+                    claimed = claim(caller, poller)
+                    waiter.looked(None if claimed is None else claimed.kind)
+                    if claimed is not None:
+                        break
+        finally:
+            self.engine.poll_ended(caller)
+        return claimed
+
+    # --- time -------------------------------------------------------------------------------
+
+    async def keep_time(self) -> None:
+        """Tick the engine whenever something is due, for ever."""
+        clock = self.engine.core.clock
+        while True:
+            self._alarm = anyio.Event()
+            self._asleep_until = self.engine.next_at
+            with anyio.move_on_after(min((self._asleep_until - clock()) / 1000, limits.CLOCK_CHECK_S)):
+                await self._alarm.wait()
+            await anyio.lowlevel.checkpoint()
+            if self.engine.next_at <= clock():
+                try:
+                    self.engine.tick()
+                except Exception:  # noqa: BLE001 - the clock must outlive a disk that is full for a while
+                    _log.exception("the server could not fire what is due; it tries again")
+                    await anyio.sleep(_RETRY_S)
+            self.settle()

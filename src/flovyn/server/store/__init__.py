@@ -1,0 +1,61 @@
+"""The server's memory: one SQLite file, or none at all (`:memory:`).
+
+Statements live here and nowhere else; what they mean is the engine's business.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from flovyn.errors import ServerUnavailable
+from flovyn.server.store.database import Database, Durability
+from flovyn.server.store.keys import Keys
+from flovyn.server.store.runs import Runs
+from flovyn.server.store.tasks import Tasks
+from flovyn.server.store.timers import Timers
+from flovyn.server.store.workers import Workers
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+__all__ = ["Durability", "Store"]
+
+
+class Store:
+    """All tables behind one transaction.
+
+    Args:
+        path: The file, created if there is none, or ``:memory:``.
+        durability: ``normal`` survives the death of the process, ``full`` the death of the machine.
+
+    Raises:
+        ConfigurationError: The file cannot be opened, is in use, is no database of ours or of a newer schema.
+    """
+
+    def __init__(self, path: str, *, durability: Durability = "normal") -> None:
+        self.database: Database = Database(path, durability=durability)
+        connection = self.database.connection
+        self.runs: Runs = Runs(connection)
+        self.tasks: Tasks = Tasks(connection)
+        self.timers: Timers = Timers(connection)
+        self.workers: Workers = Workers(connection)
+        self.keys: Keys = Keys(connection)
+
+    @contextmanager
+    def transaction(self) -> Generator[None]:
+        """Everything inside is written together, or not at all if an exception leaves the block.
+
+        Raises:
+            ServerUnavailable: The file cannot be written now, for instance because the disk is full.
+        """
+        try:
+            with self.database.transaction():
+                yield
+        except sqlite3.OperationalError as error:
+            raise ServerUnavailable(f"the server cannot write to its database at the moment: {error}") from error
+
+    def close(self) -> None:
+        """Write the log back into the file and let go of it."""
+        self.database.close()

@@ -1,0 +1,208 @@
+"""Tasks and the record of their attempts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Sequence
+
+__all__ = ["AttemptRow", "TaskRow", "Tasks"]
+
+
+@dataclass(slots=True)
+class TaskRow:
+    """One task, without its payloads; changed in place and saved once a transaction.
+
+    Attributes:
+        n: Its number in this store, which is also its place in its queue.
+        run: Number of the run that scheduled it.
+        deadline_at: When it fails for good, in epoch milliseconds, if ever.
+        status: PENDING, RUNNING, COMPLETED, FAILED or CANCELLED.
+        execution_count: How many attempts have begun.
+        end_reason: Why it was cancelled, for those who report too late.
+        claim_token: The claim that may report; kept after the lease has lapsed, until somebody else claims it.
+        contested: The claim is not the first, so a call without a token may be a late one.
+    """
+
+    n: int
+    id: str
+    org_id: str
+    kind: str
+    queue: str
+    run: int
+    created_at: int
+    deadline_at: int | None
+    max_retries: int
+    status: str
+    execution_count: int
+    started_at: int | None
+    completed_at: int | None
+    end_reason: str | None
+    claim_token: str | None
+    claim_worker: str | None
+    claim_process: str | None
+    contested: int
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptRow:
+    """One finished attempt: COMPLETED, FAILED, CANCELLED, or TIMEOUT (its deadline came, or its worker fell silent)."""
+
+    task: int
+    attempt: int
+    worker: str
+    started_at: int
+    finished_at: int
+    status: str
+    error: str | None
+
+
+class Tasks:
+    """The tables of tasks, their inputs and their attempts."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._execute = connection.execute
+
+    def insert(self, task: TaskRow, payload: bytes) -> bool:
+        """Store a new task with its input and give it its number; False, and nothing happens, if its id is taken."""
+        cursor = self._execute(
+            "INSERT INTO task VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+            "ON CONFLICT (id) DO NOTHING",
+            (
+                task.id,
+                task.org_id,
+                task.kind,
+                task.queue,
+                task.run,
+                task.created_at,
+                task.deadline_at,
+                task.max_retries,
+                task.status,
+                task.execution_count,
+                task.started_at,
+                task.completed_at,
+                task.end_reason,
+                task.claim_token,
+                task.claim_worker,
+                task.claim_process,
+                task.contested,
+            ),
+        )
+        if cursor.rowcount != 1:
+            return False
+        task.n = cursor.lastrowid or 0
+        self._execute("INSERT INTO task_input VALUES (?, ?)", (task.n, payload))
+        return True
+
+    def save(self, task: TaskRow) -> None:
+        """Store what can change of a task."""
+        self._execute(
+            "UPDATE task SET status = ?, execution_count = ?, started_at = ?, completed_at = ?, end_reason = ?, "
+            "claim_token = ?, claim_worker = ?, claim_process = ?, contested = ? WHERE n = ?",
+            (
+                task.status,
+                task.execution_count,
+                task.started_at,
+                task.completed_at,
+                task.end_reason,
+                task.claim_token,
+                task.claim_worker,
+                task.claim_process,
+                task.contested,
+                task.n,
+            ),
+        )
+
+    def find(self, task_id: str) -> TaskRow | None:
+        """The task of that id."""
+        row = self._execute("SELECT * FROM task WHERE id = ?", (task_id,)).fetchone()
+        return None if row is None else TaskRow(*row)
+
+    def get(self, n: int) -> TaskRow:
+        """The task of that number, which must exist."""
+        return TaskRow(*self._execute("SELECT * FROM task WHERE n = ?", (n,)).fetchone())
+
+    def input(self, n: int) -> bytes:
+        """The input as it came."""
+        row: tuple[bytes] = self._execute("SELECT input FROM task_input WHERE n = ?", (n,)).fetchone()
+        return row[0]
+
+    def first_pending(self, org_id: str, queue: str, kinds: Sequence[str]) -> TaskRow | None:
+        """The pending task of these kinds that stands first in the queue."""
+        found: list[TaskRow] = []
+        for kind in kinds:
+            row = self._execute(
+                "SELECT * FROM task WHERE org_id = ? AND queue = ? AND kind = ? AND status = 'PENDING' "
+                "ORDER BY n LIMIT 1",
+                (org_id, queue, kind),
+            ).fetchone()
+            if row is not None:
+                found.append(TaskRow(*row))
+        return min(found, key=lambda task: task.n, default=None)
+
+    def pending_kinds(self, org_id: str, queue: str) -> list[str]:
+        """The kinds that wait in a queue, by one index look-up for each."""
+        kinds: list[str] = []
+        last = ""
+        while True:
+            row = self._execute(
+                "SELECT MIN(kind) FROM task WHERE org_id = ? AND queue = ? AND kind > ? AND status = 'PENDING'",
+                (org_id, queue, last),
+            ).fetchone()
+            if row[0] is None:
+                return kinds
+            last = row[0]
+            kinds.append(last)
+
+    def claimed(self) -> list[TaskRow]:
+        """Every task that somebody has claimed."""
+        return [TaskRow(*row) for row in self._execute("SELECT * FROM task WHERE status = 'RUNNING'")]
+
+    def open_of_run(self, run: int) -> list[TaskRow]:
+        """The tasks of a run that have not ended."""
+        rows = self._execute("SELECT * FROM task WHERE run = ? AND status IN ('PENDING', 'RUNNING') ORDER BY n", (run,))
+        return [TaskRow(*row) for row in rows]
+
+    def overdue(self, now: int, limit: int) -> list[TaskRow]:
+        """The unfinished tasks whose deadline has come, the earliest first."""
+        rows = self._execute(
+            "SELECT * FROM task WHERE deadline_at IS NOT NULL AND status IN ('PENDING', 'RUNNING') "
+            "AND deadline_at <= ? ORDER BY deadline_at LIMIT ?",
+            (now, limit),
+        )
+        return [TaskRow(*row) for row in rows]
+
+    def next_deadline(self) -> int | None:
+        """When the next unfinished task reaches its deadline."""
+        row: tuple[int | None] = self._execute(
+            "SELECT MIN(deadline_at) FROM task WHERE deadline_at IS NOT NULL AND status IN ('PENDING', 'RUNNING')"
+        ).fetchone()
+        return row[0]
+
+    def all(self) -> list[TaskRow]:
+        """Every task."""
+        return [TaskRow(*row) for row in self._execute("SELECT * FROM task ORDER BY n")]
+
+    def record_attempt(self, attempt: AttemptRow) -> None:
+        """Add an attempt that has finished."""
+        self._execute(
+            "INSERT INTO attempt VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (
+                attempt.task,
+                attempt.attempt,
+                attempt.worker,
+                attempt.started_at,
+                attempt.finished_at,
+                attempt.status,
+                attempt.error,
+            ),
+        )
+
+    def attempts(self, n: int) -> list[AttemptRow]:
+        """The finished attempts of a task, in order."""
+        return [
+            AttemptRow(*row) for row in self._execute("SELECT * FROM attempt WHERE task = ? ORDER BY attempt", (n,))
+        ]

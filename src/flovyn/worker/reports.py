@@ -1,0 +1,125 @@
+"""Telling the server how a task ended, whatever the connection does meanwhile."""
+
+from __future__ import annotations
+
+import logging
+import math
+from typing import TYPE_CHECKING, Any, Final
+
+import anyio
+
+from flovyn.errors import (
+    AlreadyExists,
+    ConnectionLost,
+    FailedPrecondition,
+    FlovynError,
+    InvalidArgument,
+    NotFound,
+    PermissionDenied,
+    ServerError,
+    ServerUnavailable,
+    TransportError,
+    Unauthenticated,
+    Unimplemented,
+)
+from flovyn.serde.envelope import format_error
+from flovyn.wire import methods
+from flovyn.wire.messages.flovyn import v1 as pb
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from flovyn.client import Backoff
+    from flovyn.wire.transport import Method, Transport
+
+__all__ = ["Reporter"]
+
+logger: logging.Logger = logging.getLogger("flovyn.worker")
+
+# A refusal that is nobody's known fault (INTERNAL, UNKNOWN, DEADLINE_EXCEEDED) may pass; more often it does not.
+_TRIES_AFTER_REFUSAL: Final = 5
+
+# Refusals that name a fault of the report, which the next one would have too.
+_FINAL: Final = (AlreadyExists, InvalidArgument, Unimplemented)
+
+
+class Reporter:
+    """Sends CompleteTask and FailTask, again and again over reconnects, as long as the task can still be ours.
+
+    A report is shielded: a body that has done its work has done it, even if the worker is stopped meanwhile. The shield
+    is bounded by the lease, and by `hurry` once the worker stops.
+    """
+
+    __slots__ = ("_backoff", "_lease", "_limit", "_scopes", "_transport")
+
+    def __init__(self, transport: Transport, *, backoff: Backoff, lease: float) -> None:
+        self._transport = transport
+        self._backoff = backoff
+        self._lease = lease
+        self._limit = math.inf  # seconds that a report may still take; finite once the worker stops
+        self._scopes: dict[anyio.CancelScope, None] = {}
+
+    def hurry(self, seconds: float) -> None:
+        """Give the reports under way, and those still to come, at most so much time."""
+        self._limit = seconds
+        for scope in self._scopes:
+            scope.deadline = min(scope.deadline, anyio.current_time() + seconds)
+
+    async def complete(self, task_id: str, output: bytes, claim: Mapping[str, str]) -> None:
+        """Report a task's value. One that the server does not take is reported as the failure that it then is."""
+        request = pb.CompleteTaskRequest(task_execution_id=task_id, output=output)
+        # Completing twice is harmless on any server (a task that has ended changes no more), so it is always repeated.
+        refusal = await self._report(methods.COMPLETE_TASK, request, task_id, claim, repeatable=True)
+        if refusal is not None:
+            await self.fail(task_id, format_error(refusal, retryable=False), claim)
+
+    async def fail(self, task_id: str, text: str, claim: Mapping[str, str]) -> None:
+        """Report a task's failure."""
+        request = pb.FailTaskRequest(task_execution_id=task_id, error=text)
+        # Without a claim, a failure that is told twice could hit the next attempt, in another worker.
+        refusal = await self._report(methods.FAIL_TASK, request, task_id, claim, repeatable=bool(claim))
+        if refusal is not None:
+            logger.error("the failure of task %s could not be reported: %s", task_id, refusal)
+
+    async def _report(
+        self, method: Method[Any, Any], request: object, task_id: str, claim: Mapping[str, str], *, repeatable: bool
+    ) -> FlovynError | None:
+        """Send until it is settled. Returns a refusal that concerns the report itself."""
+        limit = anyio.current_time() + min(self._lease, self._limit)
+        with anyio.CancelScope(deadline=limit, shield=True) as scope:
+            self._scopes[scope] = None
+            try:
+                return await self._send(method, request, task_id, claim, repeatable=repeatable)
+            finally:
+                del self._scopes[scope]
+        logger.error("gave up reporting the end of task %s: the server will hand it out again", task_id)
+        return None
+
+    async def _send(
+        self, method: Method[Any, Any], request: object, task_id: str, claim: Mapping[str, str], *, repeatable: bool
+    ) -> FlovynError | None:
+        failures = refusals = 0
+        while True:
+            try:
+                await self._transport.unary(method, request, metadata=claim)
+            except (FailedPrecondition, NotFound) as refusal:
+                logger.info("task %s ended too late, its outcome is dropped: %s", task_id, refusal)
+                return None
+            except (Unauthenticated, PermissionDenied) as refusal:
+                logger.error("the end of task %s could not be reported: %s", task_id, refusal)
+                return None
+            except (TransportError, ServerError) as error:
+                if isinstance(error, _FINAL):
+                    return error
+                if not repeatable and not isinstance(error, ServerUnavailable):
+                    logger.warning("the end of task %s may or may not have reached the server: %s", task_id, error)
+                    return None
+                refusals += not isinstance(error, ServerUnavailable | ConnectionLost)
+                if refusals == _TRIES_AFTER_REFUSAL:
+                    return error
+            except FlovynError as error:  # too large, or a transport that is closed: no repetition can help
+                return error
+            else:
+                return None
+            await anyio.sleep(self._backoff.delay(failures))
+            failures += 1

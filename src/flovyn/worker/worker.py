@@ -1,0 +1,205 @@
+"""The worker: runs workflows and tasks as a tree of nurseries, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import uuid
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+import anyio
+
+from flovyn.client import Backoff
+from flovyn.definitions import Definition, Task, Workflow
+from flovyn.errors import ConfigurationError, DefinitionError, UsageError
+from flovyn.worker.groups import holds_cancellation, unwrapped
+from flovyn.worker.options import WorkerOptions
+from flovyn.worker.statistics import Gauges, WorkerStatistics
+from flovyn.worker.tree import Plan, Tree
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterable
+    from types import TracebackType
+
+    from anyio.abc import TaskGroup, TaskStatus
+
+    from flovyn.client import Client
+
+__all__ = ["Worker"]
+
+D = TypeVar("D", bound=Definition[..., Any])
+
+
+class Worker:
+    """Runs workflows and tasks for a Flovyn server.
+
+    There are two ways in. `async with Worker(...)` works for the length of a block; `await tg.start(worker.run)` works
+    in a task group of yours until `stop` or until it is cancelled. Both go on once the worker is registered and polls.
+    A server that cannot be reached is waited for, at the start and at any later time; one that refuses the worker ends
+    it with the refusal.
+
+    Leaving the block, or `stop`, ends the polling at once and lets what runs finish within `grace`; what is left is
+    then cancelled. An error that leaves the block, and a cancellation from outside, take no grace. Tasks that are cut
+    short that way are reported by nobody: the server gives them to another worker.
+
+    Args:
+        client: The client whose server, organisation and queue the worker uses, over a connection of its own.
+        workflows: The `@workflow` definitions that it runs.
+        tasks: The `@task` definitions that it runs.
+        queue: The queue that it takes work from; the client's if left out.
+        name: Its name, which should be stable and unique; ``worker-<uuid>`` if left out.
+        max_concurrent_workflows: How many activations of workflows may run at once.
+        max_concurrent_tasks: How many tasks may run at once.
+        grace: Seconds that running work gets to finish after a `stop`.
+        heartbeat_interval: Seconds between signs of life of the worker.
+        task_heartbeat_interval: Seconds between those of each running task: a task that was cancelled on the server
+            notices within that time.
+        lease: Seconds of silence after which the server gives a worker's work to others. The worker, too, ends all that
+            runs when it has not heard the server for so long.
+        reconnect: How long to wait between attempts to get back to a server that went away.
+
+    Raises:
+        ConfigurationError: There is nothing to run, or an option cannot work.
+        DefinitionError: Something that is no definition, or two definitions of one kind.
+
+    Example:
+        ```python
+        async with flovyn.connect(url, org_id=org_id, token=token) as client:
+            async with flovyn.Worker(client, workflows=[place_order], tasks=[charge, ship]):
+                await anyio.sleep_forever()
+        ```
+    """
+
+    def __init__(  # noqa: PLR0913 - options by keyword, each with a default
+        self,
+        client: Client,
+        *,
+        workflows: Iterable[Workflow[..., Any]] = (),
+        tasks: Iterable[Task[..., Any]] = (),
+        queue: str | None = None,
+        name: str | None = None,
+        max_concurrent_workflows: int = 10,
+        max_concurrent_tasks: int = 20,
+        grace: float = 30.0,
+        heartbeat_interval: float = 2.0,
+        task_heartbeat_interval: float = 2.0,
+        lease: float = 60.0,
+        reconnect: Backoff | None = None,
+    ) -> None:
+        self._plan = Plan(
+            org_id=client.org_id,
+            queue=client.queue if queue is None else queue,
+            name=f"worker-{uuid.uuid4()}" if name is None else name,
+            workflows=_checked("workflows", workflows, Workflow),
+            tasks=_checked("tasks", tasks, Task),
+            options=WorkerOptions(
+                max_concurrent_workflows=max_concurrent_workflows,
+                max_concurrent_tasks=max_concurrent_tasks,
+                grace=grace,
+                heartbeat_interval=heartbeat_interval,
+                task_heartbeat_interval=task_heartbeat_interval,
+                lease=lease,
+                reconnect=reconnect or Backoff(),
+            ),
+        )
+        for option, text in (("queue", self._plan.queue), ("name", self._plan.name)):
+            if not text:
+                raise ConfigurationError(f"{option} must not be empty; leave it out for the default")
+        if not self._plan.workflows and not self._plan.tasks:
+            raise ConfigurationError("a worker needs something to run: give it workflows=[...] or tasks=[...]")
+        self._connection = client.connection
+        self._gauges = Gauges()
+        self._entered = False
+        self._tree: Tree | None = None
+        self._stopped = False
+        self._block: AsyncExitStack[bool | None]
+        self._group: TaskGroup
+
+    def __repr__(self) -> str:
+        kinds = ", ".join(definition.kind for definition in (*self._plan.workflows, *self._plan.tasks))
+        return f"<Worker {self.name} on {self.queue!r}: {kinds}>"
+
+    @property
+    def name(self) -> str:
+        """The worker's name, by which the server knows it."""
+        return self._plan.name
+
+    @property
+    def queue(self) -> str:
+        """The queue that the worker takes work from."""
+        return self._plan.queue
+
+    def statistics(self) -> WorkerStatistics:
+        """What the worker is doing right now; all zero before it runs and after it has ended."""
+        return self._gauges.read()
+
+    def stop(self) -> None:
+        """Ask the worker to end: no more polls, and `grace` for what runs. Returns at once."""
+        self._stopped = True
+        if self._tree is not None:
+            self._tree.stop()
+
+    async def run(self, *, task_status: TaskStatus[Worker] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Work until `stop` or until cancelled; `await tg.start(worker.run)` waits until the worker polls.
+
+        Raises:
+            UsageError: The worker has run before.
+            Unauthenticated: The server does not accept the client's token.
+            PermissionDenied: The token is not good for this organisation.
+            FailedPrecondition: The server refuses the worker for what it registers.
+        """
+        if self._entered:
+            raise UsageError(f"worker {self.name} has run already; make a new Worker to run again")
+        self._entered = True
+        ready = _Once(lambda: task_status.started(self))
+        with self._gauges.count("internal_tasks"), unwrapped():
+            async with self._connection() as transport:
+                self._tree = Tree(self._plan, transport, self._gauges)
+                if self._stopped:
+                    self._tree.stop()
+                await self._tree.run(ready)
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as stack:
+            stack.enter_context(unwrapped())
+            self._group = await stack.enter_async_context(anyio.create_task_group())
+            await self._group.start(self.run)
+            self._block = stack.pop_all()
+        return self
+
+    def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> Coroutine[Any, Any, bool | None]:
+        if error is None:
+            self.stop()
+        elif not holds_cancellation(error):
+            # The block's own error is kept from the group, which would wrap it. A cancellation is not: it may be the
+            # group's, because the worker failed.
+            self._group.cancel_scope.cancel("the worker's block was left by an error")
+            kind = error = traceback = None
+        return self._block.__aexit__(kind, error, traceback)
+
+
+class _Once:
+    """A callback that is called through once."""
+
+    __slots__ = ("_call",)
+
+    def __init__(self, call: Callable[[], None]) -> None:
+        self._call: Callable[[], None] | None = call
+
+    def __call__(self) -> None:
+        call, self._call = self._call, None
+        if call is not None:
+            call()
+
+
+def _checked(option: str, definitions: Iterable[D], kind: type[D]) -> tuple[D, ...]:
+    """Refuse what is no definition of that sort, and two of one kind."""
+    checked: dict[str, D] = {}
+    for definition in definitions:
+        if not isinstance(definition, kind):
+            raise DefinitionError(f"{option}=[...] takes @{kind.__name__.lower()} definitions, not {definition!r}")
+        other = checked.setdefault(definition.kind, definition)
+        if other is not definition:
+            raise DefinitionError(f"{option}=[...] has two of kind {definition.kind!r}: {other!r} and {definition!r}")
+    return tuple(checked.values())

@@ -1,0 +1,90 @@
+"""Claiming workflows that can go on, and having them go on."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import anyio
+
+from flovyn.errors import ServerError, TransportError
+from flovyn.wire import methods
+from flovyn.wire.messages.flovyn import v1 as pb
+from flovyn.worker.claims import claim_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from flovyn.wire.transport import Transport
+    from flovyn.worker.execution import Executions
+    from flovyn.worker.polling import PollIdentity
+    from flovyn.worker.statistics import Gauges
+
+__all__ = ["ClaimedWorkflow", "WorkflowRunner"]
+
+logger: logging.Logger = logging.getLogger("flovyn.worker")
+
+
+class ClaimedWorkflow:
+    """One activation of a workflow that is this worker's, until it is submitted or lost."""
+
+    __slots__ = ("claim", "polled", "scope")
+
+    def __init__(self, polled: pb.WorkflowExecution, claim: Mapping[str, str]) -> None:
+        self.polled: pb.WorkflowExecution = polled
+        self.claim: Mapping[str, str] = claim
+        self.scope: anyio.CancelScope = anyio.CancelScope()
+
+
+class WorkflowRunner:
+    """Claims activations and runs each in a scope of its own."""
+
+    __slots__ = ("_executions", "_gauges", "_identity", "_kinds", "_running", "_transport")
+
+    def __init__(
+        self,
+        transport: Transport,
+        executions: Executions,
+        kinds: Sequence[str],
+        *,
+        identity: PollIdentity,
+        gauges: Gauges,
+    ) -> None:
+        self._transport = transport
+        self._executions = executions
+        self._kinds = list(kinds)
+        self._identity = identity
+        self._gauges = gauges
+        self._running: dict[ClaimedWorkflow, None] = {}
+
+    async def poll(self) -> ClaimedWorkflow | None:
+        """Ask the server for a workflow once; None if none can go on."""
+        reply = await self._transport.unary(
+            methods.POLL_WORKFLOW,
+            pb.PollRequest(
+                worker_id=self._identity.worker_id,
+                org_id=self._identity.org_id,
+                queue=self._identity.queue,
+                timeout_seconds=self._identity.seconds,
+                workflow_capabilities=self._kinds,
+            ),
+        )
+        polled = reply.message.workflow_execution
+        return None if polled is None else ClaimedWorkflow(polled, claim_of(reply.metadata))
+
+    def lose_all(self, reason: str) -> None:
+        """End all activations: the server has given the workflows to others."""
+        for claimed in self._running:
+            claimed.scope.cancel(reason)
+
+    async def run(self, claimed: ClaimedWorkflow) -> None:
+        """Run one activation."""
+        self._running[claimed] = None
+        try:
+            with self._gauges.count("running_workflows"), claimed.scope:
+                await self._executions.execute(claimed.polled, claimed.claim)
+        except (ServerError, TransportError) as error:
+            # Nothing is lost: the server hands the workflow out again once it misses us.
+            logger.warning("workflow %s (%s) was interrupted: %s", claimed.polled.id, claimed.polled.kind, error)
+        finally:
+            del self._running[claimed]

@@ -1,0 +1,386 @@
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+import msgspec
+import pytest
+
+from flovyn.definitions import Task, Workflow, task, workflow
+from flovyn.errors import DefinitionError, PayloadError
+
+if TYPE_CHECKING:
+    from types import CodeType as TaskContext  # any class that only type checkers see
+
+
+T = TypeVar("T")
+
+
+@dataclass
+class Order:
+    id: str
+    items: list[str] = field(default_factory=list[str])
+
+
+@task
+async def charge(ctx: TaskContext, order: Order) -> int:
+    """Take the money.
+
+    All of it.
+    """
+    return len(order.items)
+
+
+@workflow(name="Place an order", kind="place-order", version="2.0.0", tags=["shop"])
+async def place_order(ctx: Any, order: Order, *, express: bool = False, note: str | None = None) -> list[Order]:
+    return [order] if express else []
+
+
+@task
+async def tick(_: object) -> None: ...
+
+
+@task
+async def greet(context: Any, name: str = "you") -> str:
+    return f"Hello, {name}"
+
+
+def result(coroutine: Coroutine[Any, Any, T]) -> T:
+    try:
+        coroutine.send(None)
+    except StopIteration as stop:
+        value: T = stop.value
+        return value
+    raise AssertionError("the coroutine waits")
+
+
+def test_names_default_to_the_function() -> None:
+    assert isinstance(charge, Task)
+    assert (charge.kind, charge.name, charge.description, charge.tags) == (
+        "charge",
+        "charge",
+        "Take the money.\n\nAll of it.",
+        (),
+    )
+    assert (charge.queue, charge.schedule_to_close, charge.start_to_close) == (None, None, None)
+    assert re.fullmatch(r"<task 'charge' at .*test_definitions\.py:\d+>", repr(charge))
+
+
+def test_options_of_a_workflow() -> None:
+    assert isinstance(place_order, Workflow)
+    assert (place_order.kind, place_order.name, place_order.version, place_order.tags, place_order.description) == (
+        "place-order",
+        "Place an order",
+        "2.0.0",
+        ("shop",),
+        "",
+    )
+
+
+def test_the_kind_defaults_to_the_name() -> None:
+    @task(name="Send mail", description="")
+    async def mail(ctx: Any) -> None:
+        """Not this."""
+
+    assert (mail.kind, mail.description) == ("Send mail", "")
+
+
+def test_definitions_can_be_called_like_the_function() -> None:
+    assert result(charge(None, Order("o", ["a"]))) == 1
+    assert result(place_order(object(), Order("o"), express=True)) == [Order("o")]
+
+
+@pytest.mark.parametrize(
+    ("definition", "args", "kwargs", "data"),
+    [
+        (tick, (), {}, b"null"),
+        (charge, (Order("o"),), {}, b'{"id":"o","items":[]}'),
+        (charge, (), {"order": Order("o")}, b'{"id":"o","items":[]}'),
+        (greet, (), {}, b'"you"'),
+        (place_order, (Order("o"),), {"express": True}, b'{"order":{"id":"o","items":[]},"express":true,"note":null}'),
+    ],
+)
+def test_input_payloads(definition: Any, args: tuple[Any, ...], kwargs: dict[str, Any], data: bytes) -> None:
+    assert definition.encode_input(args, kwargs) == data
+
+
+@pytest.mark.parametrize(
+    ("definition", "data", "args", "kwargs"),
+    [
+        (tick, b"", (), {}),
+        (tick, b'{"ignored":1}', (), {}),
+        (charge, b'{"id":"o"}', (Order("o"),), {}),
+        (greet, b"", ("you",), {}),
+        (greet, b"null", ("you",), {}),
+        (greet, b'"me"', ("me",), {}),
+        (place_order, b'{"order":{"id":"o"}}', (Order("o"),), {"express": False, "note": None}),
+        (place_order, b'{"note":"n","order":{"id":"o"},"newer":1}', (Order("o"),), {"express": False, "note": "n"}),
+    ],
+)
+def test_reading_input(definition: Any, data: bytes, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    assert definition.decode_input(data) == (args, kwargs)
+
+
+@pytest.mark.parametrize(
+    ("definition", "data", "message"),
+    [
+        (charge, b"", "the payload does not fit Order: Expected `object`, got `null`, at $"),
+        (greet, b"1", "the payload does not fit str: Expected `str`, got `int`, at $"),
+        (place_order, b"{}", "the payload does not fit place_order: Object missing required field `order`, at $"),
+        (
+            place_order,
+            b'{"order":{"id":"o","items":[1]}}',
+            "the payload does not fit place_order: Expected `str`, got `int`, at $.order.items[0]",
+        ),
+    ],
+)
+def test_input_that_does_not_fit(definition: Any, data: bytes, message: str) -> None:
+    with pytest.raises(PayloadError) as caught:
+        definition.invoke(None, data)
+    assert caught.value.message == message
+
+
+def test_one_parameter_that_may_be_none_gets_none() -> None:
+    @task
+    async def maybe(ctx: Any, name: str | None = "default") -> None: ...
+
+    assert maybe.decode_input(b"null") == ((None,), {})
+
+
+def test_mutable_defaults_are_the_functions_own() -> None:
+    shared: list[int] = []
+
+    @task
+    async def collect(ctx: Any, first: int, into: list[int] = shared) -> None: ...
+
+    args, _ = collect.decode_input(b'{"first":1}')
+    assert args[1] is shared
+
+
+def test_invoke_runs_the_function_on_the_payload() -> None:
+    assert result(charge.invoke("ctx", b'{"id":"o","items":["a","b"]}')) == 2
+    assert result(place_order.invoke("ctx", b'{"order":{"id":"o"},"express":true}')) == [Order("o")]
+
+
+def test_results_are_read_as_the_declared_type() -> None:
+    assert place_order.encode_output([Order("o")]) == b'[{"id":"o","items":[]}]'
+    assert place_order.decode_output(b'[{"id":"o"}]') == [Order("o")]
+    assert tick.decode_output(b"") is None
+    with pytest.raises(PayloadError, match=re.escape("does not fit int: Expected `int`, got `str`, at $")):
+        charge.decode_output(b'"x"')
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs", "reason"),
+    [
+        ((), {}, "missing a required argument: 'order'"),
+        ((Order("o"), 1), {}, "too many positional arguments"),
+        ((Order("o"),), {"amount": 1}, "got an unexpected keyword argument 'amount'"),
+    ],
+)
+def test_a_call_that_does_not_match_the_signature(args: tuple[Any, ...], kwargs: dict[str, Any], reason: str) -> None:
+    with pytest.raises(DefinitionError) as caught:
+        charge.encode_input(args, kwargs)
+    assert str(caught.value) == f"charge(order: 'Order') cannot be called like that: {reason}"
+
+
+def test_an_argument_that_cannot_be_written() -> None:
+    with pytest.raises(PayloadError, match=re.escape("cannot write $.note:")):
+        place_order.encode_input((Order("o"),), {"note": object()})
+
+
+def test_task_options_make_a_copy() -> None:
+    slow = charge.options(queue="slow", schedule_to_close=1.5)
+    assert (slow.queue, slow.schedule_to_close, slow.fn) == ("slow", timedelta(seconds=1.5), charge.fn)
+    assert (charge.queue, charge.schedule_to_close) == (None, None)
+    again = slow.options(schedule_to_close=timedelta(days=1))
+    assert (again.queue, again.schedule_to_close) == ("slow", timedelta(days=1))
+
+
+@pytest.mark.parametrize("limit", [0, -1, float("inf"), float("nan"), timedelta(0)])
+def test_limits_are_positive(limit: Any) -> None:
+    with pytest.raises(DefinitionError, match="has to be a positive time"):
+        charge.options(schedule_to_close=limit)
+    with pytest.raises(DefinitionError, match="start_to_close=.* of charge has to be a positive time"):
+        task(start_to_close=limit)(charge.fn)
+
+
+def test_schemas() -> None:
+    def read(schema: bytes) -> Any:
+        return msgspec.json.decode(schema)
+
+    assert read(tick.input_schema) == read(tick.output_schema) == {"type": "null"}
+    assert read(charge.input_schema)["$ref"] == "#/$defs/Order"
+    assert read(charge.output_schema) == {"type": "integer"}
+    assert read(place_order.input_schema)["$defs"]["place_order"] == {
+        "title": "place_order",
+        "type": "object",
+        "properties": {
+            "order": {"$ref": "#/$defs/Order"},
+            "express": {"type": "boolean"},
+            "note": {"anyOf": [{"type": "string"}, {"type": "null"}]},
+        },
+        "required": ["order"],
+    }
+
+
+def test_types_of_an_enclosing_function_are_found() -> None:
+    @dataclass
+    class Local:
+        n: int
+
+    @task(queue="q")
+    async def with_arguments(ctx: Any, local: Local) -> Local:
+        return local
+
+    assert with_arguments.decode_input(b'{"n":1}') == ((Local(1),), {})
+    assert with_arguments.decode_output(b'{"n":1}') == Local(1)
+
+
+def test_without_annotations_payloads_are_plain_data() -> None:
+    names: dict[str, Any] = {}
+    exec("async def loose(ctx, anything): return anything", names)
+    definition: Task[..., Any] = task(names["loose"])
+    assert definition.decode_input(b'{"a":[1]}') == (({"a": [1]},), {})
+    assert definition.decode_output(b"[1.5]") == [1.5]
+
+
+def test_a_function_that_never_returns_has_a_null_result() -> None:
+    @workflow
+    async def forever(ctx: Any) -> NoReturn:
+        raise AssertionError
+
+    assert msgspec.json.decode(forever.output_schema) == {"type": "null"}
+
+
+class Holder:
+    @staticmethod
+    def make() -> None: ...
+
+
+async def generator(ctx: Any) -> Any:
+    yield 1
+
+
+async def no_context(order: Order) -> None: ...
+
+
+async def no_parameters() -> None: ...
+
+
+async def keyword_context(*, ctx: Any) -> None: ...
+
+
+async def variadic(ctx: Any, *orders: Order) -> None: ...
+
+
+async def keywords(ctx: Any, **orders: Order) -> None: ...
+
+
+async def unknown_type(ctx: Any, order: TaskContext) -> None: ...
+
+
+async def unknown_result(ctx: Any) -> TaskContext:
+    raise AssertionError
+
+
+async def unreadable(ctx: Any, order: Callable[[], int]) -> None: ...
+
+
+async def unreadable_result(ctx: Any) -> complex:
+    return 1j
+
+
+async def synthetic(ctx: Any) -> None: ...
+
+
+def synchronous(ctx: Any) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("fn", "message"),
+    [
+        (synchronous, "FILE: synchronous is not asynchronous; write it as `async def` without `yield`, as @task needs"),
+        (generator, "FILE: generator is not asynchronous; write it as `async def` without `yield`, as @task needs"),
+        (
+            no_context,
+            "FILE: no_context needs the context as its first parameter, named `ctx`; "
+            "its first parameter is `order: 'Order'`",
+        ),
+        (
+            no_parameters,
+            "FILE: no_parameters needs the context as its first parameter, named `ctx`; its first parameter is none",
+        ),
+        (
+            keyword_context,
+            "FILE: keyword_context needs the context as its first parameter, named `ctx`; "
+            "its first parameter is `ctx: 'Any'`",
+        ),
+        (
+            variadic,
+            "FILE: variadic: `*orders: 'Order'` has no place in a payload; "
+            "name each parameter, or take one list or dict",
+        ),
+        (
+            keywords,
+            "FILE: keywords: `**orders: 'Order'` has no place in a payload; "
+            "name each parameter, or take one list or dict",
+        ),
+        (
+            unknown_type,
+            "FILE: the type of the parameter `order` of unknown_type is not known here: "
+            "name 'TaskContext' is not defined. It has to be imported (not only under TYPE_CHECKING) "
+            "or defined before the function, as payloads are read by it",
+        ),
+        (
+            unknown_result,
+            "FILE: the type of the result of unknown_result is not known here: "
+            "name 'TaskContext' is not defined. It has to be imported (not only under TYPE_CHECKING) "
+            "or defined before the function, as payloads are read by it",
+        ),
+        (
+            unreadable,
+            "FILE: the parameter `order` of unreadable: the type collections.abc.Callable[[], int] cannot be a "
+            "payload: Callable has no form in JSON; use a dataclass, a Struct or a plain type instead",
+        ),
+        (
+            unreadable_result,
+            "FILE: the result of unreadable_result: the type complex cannot be a payload: "
+            "complex has no form in JSON; use a dataclass, a Struct or a plain type instead",
+        ),
+    ],
+)
+def test_bad_definitions_name_the_place_and_the_remedy(fn: Any, message: str) -> None:
+    with pytest.raises(DefinitionError) as caught:
+        task(fn)
+    assert str(caught.value) == message.replace("FILE", f"{__file__}:{fn.__code__.co_firstlineno}")
+
+
+def test_what_is_not_a_function_is_refused() -> None:
+    with pytest.raises(DefinitionError, match="@workflow decorates an `async def` function, not a class: <class"):
+        workflow(Holder)  # type: ignore[arg-type] # pyright: ignore[reportCallIssue, reportArgumentType]
+    with pytest.raises(DefinitionError, match="@task decorates an `async def` function, not a Task: <task 'charge'"):
+        task(charge)
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"name": " "}, "the name of synthetic is empty"),
+        ({"kind": ""}, "the kind of synthetic is empty"),
+        ({"version": ""}, "the version of synthetic is empty"),
+        ({"tags": "shop"}, "tags='shop' is one string; write tags=['shop']"),
+    ],
+)
+def test_options_that_make_no_sense(options: dict[str, Any], reason: str) -> None:
+    with pytest.raises(DefinitionError, match=re.escape(reason)):
+        workflow(**options)(synthetic)
+
+
+def test_nothing_is_remembered() -> None:
+    first, second = task(charge.fn), task(charge.fn)
+    assert first is not second
+    assert first.kind == second.kind

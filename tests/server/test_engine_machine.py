@@ -1,0 +1,185 @@
+"""Random interleavings of every call, with crashes and clock jumps between them; the invariants hold after each."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from flovyn.errors import FailedPrecondition, InvalidArgument, NotFound
+from flovyn.server.engine import Caller
+from flovyn.wire.messages.flovyn import v1 as pb
+from server.world import World, cancel, complete, fail, schedule, start_timer, suspend, task_id
+
+LINKS = st.integers(1, 4)
+NUMBERS = st.integers(0, 5)
+
+
+def timer_commands() -> st.SearchStrategy[pb.WorkflowCommand]:
+    return st.builds(start_timer, st.sampled_from(["a", "b", "c"]), st.integers(0, 3_000))
+
+
+def cancel_timer_commands() -> st.SearchStrategy[pb.WorkflowCommand]:
+    return st.sampled_from(["a", "b", "c"]).map(
+        lambda timer_id: pb.WorkflowCommand(
+            command_type=pb.CommandType.CANCEL_TIMER, cancel_timer=pb.CancelTimerCommand(timer_id=timer_id)
+        )
+    )
+
+
+def schedule_commands() -> st.SearchStrategy[pb.WorkflowCommand]:
+    return st.builds(
+        schedule, NUMBERS, max_retries=st.sampled_from([None, 0, 1]), timeout_ms=st.sampled_from([None, 500, 20_000])
+    )
+
+
+class Machine(RuleBasedStateMachine):
+    """Four connections, on each of which any worker may show up; callers remember every token they ever got."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.world = World()
+        self.runs: list[str] = []
+        self.tokens: dict[str, list[str | None]] = {}
+        self.ended: dict[str, list[tuple[str, Any]]] = {}
+        self.polls: dict[int, int] = {}
+        self.accepted: dict[str, set[str]] = {}
+
+    def teardown(self) -> None:
+        self.world.store.close()
+
+    @initialize()
+    def first(self) -> None:
+        self.runs.append(self.world.start())
+
+    @rule()
+    def start(self) -> None:
+        self.runs.append(self.world.start())
+
+    @rule(link=LINKS, worker=st.sampled_from("wv"), process=st.sampled_from(["", "1", "2"]))
+    def register(self, link: int, worker: str, process: str) -> None:
+        self.world.engine.workers.register(
+            self.world.caller(link),
+            name=worker,
+            version="1",
+            worker_type="UNIFIED",
+            host="h",
+            process=process,
+            workflows={"order": b""},
+            tasks={"charge": b""},
+        )
+
+    @rule(link=LINKS, worker=st.sampled_from("wv"))
+    def claim(self, link: int, worker: str) -> None:
+        claimed = self.world.claim(worker, link)
+        if claimed is not None:
+            self.tokens.setdefault(claimed[0], [None]).append(claimed[1])
+
+    @rule(link=LINKS, data=st.data())
+    def read(self, link: int, data: st.DataObject) -> None:
+        run = data.draw(st.sampled_from(self.runs))
+        token = data.draw(st.sampled_from(self.tokens.get(run, [None])))
+        self.world.engine.workflows.events(self.world.caller(link, token), run)
+
+    @rule(
+        link=LINKS,
+        commands=st.lists(st.one_of(schedule_commands(), timer_commands(), cancel_timer_commands()), max_size=4),
+        last=st.sampled_from([suspend(), suspend(), suspend(), complete(), fail(), cancel()]),
+        data=st.data(),
+    )
+    def submit(
+        self, link: int, commands: list[pb.WorkflowCommand], last: pb.WorkflowCommand, data: st.DataObject
+    ) -> None:
+        run = data.draw(st.sampled_from(self.runs))
+        token = data.draw(st.sampled_from(self.tokens.get(run, [None])))
+        before = self.world.history(run)
+        try:
+            self.world.submit(run, *commands, last, claim=token, link=link)
+        except (FailedPrecondition, InvalidArgument):  # the latter for a task id of another run
+            assert self.world.history(run) == before
+        else:
+            assert self.world.history(run)[: len(before)] == before
+            if token is not None:
+                assert token not in self.accepted.setdefault(run, set())
+                self.accepted[run].add(token)
+
+    @rule(link=LINKS, worker=st.sampled_from("wv"))
+    def claim_task(self, link: int, worker: str) -> None:
+        claimed = self.world.claim_task(worker, link)
+        if claimed is not None:
+            self.tokens.setdefault(claimed[0], [None]).append(claimed[1])
+
+    @rule(link=LINKS, number=NUMBERS, how=st.sampled_from(["complete", "fail", "heartbeat", "cancel"]), data=st.data())
+    def report(self, link: int, number: int, how: str, data: st.DataObject) -> None:
+        task = task_id(number)
+        token = data.draw(st.sampled_from(self.tokens.get(task, [None])))
+        caller, tasks = self.world.caller(link, token), self.world.engine.tasks
+        try:
+            if how == "complete":
+                tasks.complete(caller, task, b"1")
+            elif how == "fail":
+                tasks.fail(caller, task, "no")
+            elif how == "heartbeat":
+                tasks.heartbeat(caller, task)
+            else:
+                tasks.cancel(Caller(caller.org_id, link), task)
+        except (FailedPrecondition, NotFound):
+            pass
+        else:
+            if token is not None and how in {"complete", "fail"}:
+                assert token not in self.accepted.setdefault(task, set())
+                self.accepted[task].add(token)
+
+    @rule(data=st.data())
+    def request_cancel(self, data: st.DataObject) -> None:
+        run = data.draw(st.sampled_from(self.runs))
+        try:
+            self.world.engine.request_cancel(self.world.caller(), run, reason="r")
+        except FailedPrecondition:
+            assert self.world.status(run) in {"COMPLETED", "FAILED", "CANCELLED"}
+
+    @rule(milliseconds=st.sampled_from([0, 1, 500, 1_000, 5_000, 60_000]))
+    def advance(self, milliseconds: int) -> None:
+        self.world.advance(milliseconds)
+
+    @rule(milliseconds=st.integers(0, 20_000))
+    def jump(self, milliseconds: int) -> None:
+        """The machine was suspended: nothing ticked in between."""
+        self.world.now += milliseconds
+        self.world.engine.tick()
+
+    @rule(link=LINKS)
+    def poll(self, link: int) -> None:
+        self.world.engine.poll_begun(self.world.caller(link))
+        self.polls[link] = self.polls.get(link, 0) + 1
+
+    @precondition(lambda self: self.polls)
+    @rule(data=st.data())
+    def end_poll(self, data: st.DataObject) -> None:
+        link = data.draw(st.sampled_from(sorted(self.polls)))
+        self.world.engine.poll_ended(self.world.caller(link))
+        self.polls[link] -= 1
+        if not self.polls[link]:
+            del self.polls[link]
+
+    @rule(link=LINKS)
+    def disconnect(self, link: int) -> None:
+        self.polls.pop(link, None)
+        self.world.engine.disconnected(link)
+
+    @rule()
+    def crash(self) -> None:
+        self.polls.clear()
+        self.world.crash()
+
+    @invariant()
+    def sound(self) -> None:
+        self.world.sound()
+        for run in self.runs:
+            if self.world.status(run) in {"COMPLETED", "FAILED", "CANCELLED"}:
+                history = self.world.history(run)
+                assert self.ended.setdefault(run, history) == history
+
+
+TestMachine = Machine.TestCase

@@ -1,0 +1,169 @@
+"""An engine under a clock that only the test moves, with ids that tell what was made first."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from flovyn.server.engine import Caller, Engine, Poller, Start
+from flovyn.server.engine.invariants import violations
+from flovyn.server.store import Store
+from flovyn.wire.messages.flovyn import v1 as pb
+
+__all__ = ["ORG", "TIMEOUT_MS", "World", "cancel", "complete", "fail", "schedule", "start_timer", "suspend", "task_id"]
+
+TIMEOUT_MS = 5_000
+ORG = "org-1"
+
+
+def task_id(number: int) -> str:
+    return str(UUID(int=0xA000 + number))
+
+
+def schedule(number: int = 0, kind: str = "charge", payload: bytes = b"{}", **options: Any) -> pb.WorkflowCommand:
+    command = pb.ScheduleTaskCommand(kind=kind, input=payload, task_execution_id=task_id(number), **options)
+    return pb.WorkflowCommand(command_type=pb.CommandType.SCHEDULE_TASK, schedule_task=command)
+
+
+def start_timer(timer_id: str = "timer-0", duration_ms: int = 1_000) -> pb.WorkflowCommand:
+    command = pb.StartTimerCommand(timer_id=timer_id, duration_ms=duration_ms)
+    return pb.WorkflowCommand(command_type=pb.CommandType.START_TIMER, start_timer=command)
+
+
+def complete(output: bytes = b"null") -> pb.WorkflowCommand:
+    command = pb.CompleteWorkflowCommand(output=output)
+    return pb.WorkflowCommand(command_type=pb.CommandType.COMPLETE_WORKFLOW, complete_workflow=command)
+
+
+def fail(error: str = "boom") -> pb.WorkflowCommand:
+    command = pb.FailWorkflowCommand(error=error, stack_trace="line 1", failure_type="ERROR")
+    return pb.WorkflowCommand(command_type=pb.CommandType.FAIL_WORKFLOW, fail_workflow=command)
+
+
+def cancel(reason: str = "enough") -> pb.WorkflowCommand:
+    command = pb.CancelWorkflowCommand(reason=reason)
+    return pb.WorkflowCommand(command_type=pb.CommandType.CANCEL_WORKFLOW, cancel_workflow=command)
+
+
+def suspend(reason: str = "waiting") -> pb.WorkflowCommand:
+    command = pb.SuspendWorkflowCommand(reason=reason)
+    return pb.WorkflowCommand(command_type=pb.CommandType.SUSPEND_WORKFLOW, suspend_workflow=command)
+
+
+_STATUS = {
+    pb.CommandType.COMPLETE_WORKFLOW: pb.WorkflowStatus.COMPLETED,
+    pb.CommandType.FAIL_WORKFLOW: pb.WorkflowStatus.FAILED,
+    pb.CommandType.CANCEL_WORKFLOW: pb.WorkflowStatus.CANCELLED,
+    pb.CommandType.SUSPEND_WORKFLOW: pb.WorkflowStatus.SUSPENDED,
+}
+
+
+OPEN: list[Store] = []
+"""Every store that a test has opened; they are closed behind it."""
+
+
+class World:
+    """One engine and the short forms in which tests talk to it."""
+
+    def __init__(self, path: str = ":memory:") -> None:
+        self.path = path
+        self.now = 1_000_000
+        self._ids = itertools.count(1)
+        self.open()
+
+    def open(self) -> None:
+        self.store = Store(self.path)
+        OPEN.append(self.store)
+        self._begin()
+
+    def _begin(self) -> None:
+        self.engine = Engine(self.store, clock=self._clock, new_id=self._new_id, worker_timeout_ms=TIMEOUT_MS)
+
+    def crash(self) -> None:
+        """Whatever was in memory is gone; what the store was told is not."""
+        self._begin()
+
+    def restart(self) -> None:
+        """The same, with the file closed and opened again."""
+        self.store.close()
+        self.open()
+
+    def _clock(self) -> int:
+        return self.now
+
+    def _new_id(self) -> str:
+        return str(UUID(int=next(self._ids)))
+
+    def caller(self, link: int = 1, claim: str | None = None, org: str = ORG) -> Caller:
+        return Caller(org, link, claim)
+
+    def sound(self) -> None:
+        assert violations(self.engine) == []
+
+    def advance(self, milliseconds: int) -> None:
+        """Let time pass, ticking whenever the engine asks for it."""
+        until = self.now + milliseconds
+        while self.engine.next_at <= until:
+            self.now = max(self.now, int(self.engine.next_at))
+            self.engine.tick()
+            self.sound()
+        self.now = until
+
+    # --- workflows --------------------------------------------------------------------------
+
+    def start(self, kind: str = "order", payload: bytes = b"{}", **options: Any) -> str:
+        return self.engine.workflows.start(self.caller(), Start(kind=kind, payload=payload, **options)).run_id
+
+    def poller(
+        self, of: Any = "workflow", worker: str = "w", link: int = 1, queue: str = "", kinds: Any = ()
+    ) -> Poller:
+        return self.engine.workers.poller(self.caller(link), of, worker_id=worker, queue=queue, kinds=kinds)
+
+    def claim(self, worker: str = "w", link: int = 1, queue: str = "") -> tuple[str, str] | None:
+        """The id of the run that was claimed, and its token."""
+        claimed = self.engine.workflows.claim(self.caller(link), self.poller("workflow", worker, link, queue))
+        return None if claimed is None else (claimed.run.id, claimed.token)
+
+    def submit(self, run_id: str, *commands: pb.WorkflowCommand, claim: str | None = None, link: int = 1) -> None:
+        status = _STATUS.get(commands[-1].command_type, pb.WorkflowStatus.WORKFLOW_STATUS_UNSPECIFIED)
+        self.engine.workflows.submit(self.caller(link, claim), run_id, commands, status)
+
+    def activate(self, *commands: pb.WorkflowCommand, link: int = 1) -> str:
+        """Claim the next run and submit."""
+        claimed = self.claim(link=link)
+        assert claimed is not None
+        self.submit(claimed[0], *commands, claim=claimed[1], link=link)
+        return claimed[0]
+
+    def status(self, run_id: str) -> str:
+        run = self.store.runs.find(run_id)
+        assert run is not None
+        return run.status
+
+    def history(self, run_id: str) -> list[tuple[str, Any]]:
+        run = self.store.runs.find(run_id)
+        assert run is not None
+        return [(event.type, msgspec.json.decode(event.data)) for event in self.store.runs.events(run.n)]
+
+    def types(self, run_id: str) -> list[str]:
+        return [event_type for event_type, _ in self.history(run_id)]
+
+    # --- tasks ------------------------------------------------------------------------------
+
+    def claim_task(self, worker: str = "w", link: int = 1, queue: str = "") -> tuple[str, str] | None:
+        """The id of the task that was claimed, and its token."""
+        claimed = self.engine.tasks.claim(self.caller(link), self.poller("task", worker, link, queue))
+        return None if claimed is None else (claimed.task.id, claimed.token)
+
+    def task_status(self, number: int = 0) -> str:
+        task = self.store.tasks.find(task_id(number))
+        assert task is not None
+        return task.status
+
+    def attempts(self, number: int = 0) -> list[tuple[int, str, str | None]]:
+        task = self.store.tasks.find(task_id(number))
+        assert task is not None
+        return [(one.attempt, one.status, one.error) for one in self.store.tasks.attempts(task.n)]
