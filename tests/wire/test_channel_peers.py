@@ -644,6 +644,7 @@ async def test_the_slot_of_a_refused_stream_is_withheld_until_its_pause_is_over(
     async def script(peer: RawPeer) -> None:
         await peer.handshake({SettingCodes.MAX_CONCURRENT_STREAMS: 1})
         refused = await peer.request()
+        has_the_slot.set()
         await until(lambda: channel.statistics().waiting_calls == 1)
         await peer.send(reset(refused, ErrorCodes.REFUSED_STREAM))
         with anyio.move_on_after(0.2):
@@ -653,6 +654,7 @@ async def test_the_slot_of_a_refused_stream_is_withheld_until_its_pause_is_over(
         await anyio.sleep_forever()
 
     impatient = anyio.CancelScope()
+    has_the_slot = anyio.Event()
 
     async def refused_call(channel: Channel) -> None:
         with impatient:
@@ -661,7 +663,7 @@ async def test_the_slot_of_a_refused_stream_is_withheld_until_its_pause_is_over(
     with anyio.fail_after(5):
         async with raw_server(script) as server, Channel(server.url) as channel, anyio.create_task_group() as tasks:
             tasks.start_soon(refused_call, channel)
-            await until(lambda: server.connections == 1 and channel.statistics().active_calls == 1)
+            await has_the_slot.wait()
             tasks.start_soon(succeeds, channel)
     assert early == []
 
