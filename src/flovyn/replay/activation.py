@@ -111,9 +111,11 @@ class Activation:
     def submission(self) -> Submission:
         """What the activation hands to the server; call it once, when it is finished."""
         execution = self._execution
-        result, owed = execution.result, bool(execution.owed())
-        # An end that would leave cancels is put off: the next activation sends them, then ends (rule 8).
+        result, owed = execution.result, execution.owed()
+        # An end that would leave cancels is put off: the next activation sends them, then ends (rule 8). It comes at
+        # once, unless they have been tried already, and the server could not answer.
         ending = result is not None and not owed
+        untried = len(owed) > len(execution.owed(before=execution.journal.activation))
         commands: list[Command] = [RecordOperation(ACTIVATION, self._marker().encode())]
         commands += [
             RecordOperation(operation.name, write_answer(operation.answer))
@@ -129,8 +131,8 @@ class Activation:
             activation=execution.journal.activation,
             salt=self._salt,
             now=execution.kernel.now,
-            soon=bool(execution.pending) or result is not None,
-            owed=owed,
+            soon=bool(execution.pending) or (result is not None and untried),
+            owed=bool(owed),
         )
         return Submission((*commands, SuspendWorkflow(execution.waiting())), Status.SUSPENDED)
 

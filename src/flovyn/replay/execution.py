@@ -95,7 +95,7 @@ class Execution:
         self.waits: dict[object, str] = {}
         self._context = context
         self._unrecorded: deque[Operation] = deque()
-        self._unwanted: dict[str, None] = {}
+        self._unwanted: dict[str, int] = {}  # with the activation that decided it
         self.answered: dict[str, None] = {}
         self._unseen = 0
         self._crash: BaseException | None = None
@@ -120,7 +120,7 @@ class Execution:
     def give_up_task(self, task_id: str) -> None:
         """The program has cancelled the scope in which it waited for a task: a CancelTask is owed."""
         if self.settlements.get(task_id).event is None:
-            self._unwanted[task_id] = None
+            self._unwanted.setdefault(task_id, self.journal.activation)
 
     def start_operation(
         self, name: str, body: Callable[[], Awaitable[Any] | Any], encode: Callable[[Any], bytes]
@@ -226,15 +226,19 @@ class Execution:
         timers = self.timers.awaited()
         return f"Waiting for timer {timers[-1].id} to fire" if timers else "Waiting"
 
-    def owed(self) -> list[str]:
+    def owed(self, *, before: int | None = None) -> list[str]:
         """Ids of the tasks that a CancelTask is owed for.
 
         They are those that the program has given up, and those that ran away with a submission that does not count.
+
+        Args:
+            before: Only what was decided before the activation of this number, and so stands in history.
         """
         ended, answered = self.history.ended_tasks, self.answered
+        unwanted = [task for task, decided in self._unwanted.items() if before is None or decided < before]
         return [
             task
-            for task in [*self._unwanted, *self.history.foreign_tasks()]
+            for task in [*unwanted, *self.history.foreign_tasks()]
             if task not in ended and task not in answered
         ]
 
