@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Self, cast, final
 import anyio
 
 from flovyn.nursery._current import current_task, stepping
+from flovyn.nursery._watch import Watch
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
 
     from flovyn.nursery._task import TaskState
@@ -99,8 +101,9 @@ class CancelScope(anyio.CancelScope):
         self._kernel: Kernel | None = None
         self._host: TaskState | None = None
         self._parent: CancelScope | None = None
-        # What stands directly inside: tasks whose innermost scope this is, and scopes. A dict: a set has no order.
-        self._members: dict[TaskState | CancelScope, None] = {}
+        # What stands directly inside: tasks whose innermost scope this is, watches, and scopes. A dict: a set has no
+        # order.
+        self._members: dict[TaskState | Watch | CancelScope, None] = {}
         self._phase = _Phase.NEW
         self._called = False
         self._caught = False
@@ -135,6 +138,43 @@ class CancelScope(anyio.CancelScope):
         self._disarm()
         if self._phase is _Phase.ACTIVE:
             self._spread()
+
+    def watch(self, callback: Callable[[], None]) -> Watch:
+        """Be told once, at the moment at which checkpoints directly inside begin to raise.
+
+        At once, if they do so already. When the scope is left before, the watch moves to the scope around it. Of the
+        tasks and watches that a cancellation reaches, those that were made first are told first. Nothing is called on a
+        dead kernel.
+
+        Args:
+            callback: Called during a step or between steps; it must not wait and must not raise.
+
+        Returns:
+            The watch, for `stop()`.
+
+        Raises:
+            RuntimeError: The scope is not entered.
+
+        Example:
+            >>> import anyio, flovyn.nursery
+            >>> async def main():
+            ...     with flovyn.nursery.CancelScope() as outer, flovyn.nursery.CancelScope() as inner:
+            ...         inner.watch(lambda: print("cancelled"))
+            ...         outer.cancel()
+            ...         print("cancel has returned")
+            >>> anyio.run(main, backend="flovyn")
+            cancelled
+            cancel has returned
+        """
+        kernel = self._kernel
+        if kernel is None or self._phase not in (_Phase.ACTIVE, _Phase.ABANDONED):
+            raise RuntimeError("only a scope that is entered, and not left yet, can be watched")
+        watch = Watch(kernel.next_number(), callback)
+        if not kernel.dead:
+            self._members[watch] = None
+            watch.move(self)
+            watch.tell()
+        return watch
 
     @property
     def deadline(self) -> float:
@@ -221,16 +261,28 @@ class CancelScope(anyio.CancelScope):
 
     def move_members(self, target: CancelScope, *, staying: TaskState | None) -> None:
         """Move what stands directly inside to another scope, except one task."""
-        for member in [member for member in self._members if member is not staying]:
-            self._move(member, target)
+        for member in list(self._members):
+            if member is not staying:
+                self._move(member, target)
 
-    def _move(self, member: TaskState | CancelScope, target: CancelScope) -> None:
+    def _move(self, member: TaskState | Watch | CancelScope, target: CancelScope) -> None:
+        if member not in self._members:
+            return  # a watch that was told before this one had its turn stopped it
         if isinstance(member, CancelScope):
             member.adopt(target)
+            return
+        del self._members[member]
+        if isinstance(member, Watch):
+            target._members[member] = None
+            member.move(target)
+            member.tell()
         else:
-            del self._members[member]
             target.admit(member)
             member.kernel.deliver(member)
+
+    def forget(self, watch: Watch) -> None:
+        """A watch that stands directly inside has stopped."""
+        del self._members[watch]
 
     def adopt(self, parent: CancelScope | None) -> None:
         """Move under another parent; what that one's state is reaches everything inside."""
@@ -331,7 +383,7 @@ class CancelScope(anyio.CancelScope):
 
     def _spread(self) -> None:
         """Recompute the state of this scope and of everything inside, then tell the tasks that it reaches."""
-        reached: list[TaskState] = []
+        reached: list[TaskState | Watch] = []
         todo: list[CancelScope] = [self]
         while todo:
             scope = todo.pop()
@@ -348,8 +400,11 @@ class CancelScope(anyio.CancelScope):
                     reached.append(member)
         # In the order in which the tasks were started: simple to tell, and independent of how scopes are nested.
         reached.sort(key=_number)
-        for task in reached:
-            task.kernel.deliver(task)
+        for member in reached:
+            if isinstance(member, Watch):
+                member.tell()
+            else:
+                member.kernel.deliver(member)
 
     def cancelled_error(self) -> Cancelled:
         """The exception for a task whose innermost scope this is."""
@@ -391,8 +446,8 @@ class CancelScope(anyio.CancelScope):
         self.cancel("deadline")
 
 
-def _number(task: TaskState) -> int:
-    return task.id
+def _number(member: TaskState | Watch) -> int:
+    return member.id
 
 
 def _checked(deadline: float) -> float:

@@ -18,17 +18,19 @@ from typing import TYPE_CHECKING, Any, Protocol, final
 from flovyn.errors import RunawayWorkflow
 from flovyn.nursery import _host
 from flovyn.nursery._burial import Burial
+from flovyn.nursery._conditions import Conditions
 from flovyn.nursery._current import current_kernel, stepping
 from flovyn.nursery._generators import close_generators, unfinished
 from flovyn.nursery._scope import Cancelled, CancelScope
 from flovyn.nursery._task import PARKED, Abort, Outcome, TaskState, trap
+from flovyn.nursery._watch import Watch
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterator
 
     from flovyn.nursery._task import Done
 
-__all__ = ["Abort", "CancelScope", "Cancelled", "Kernel", "Outcome", "TaskState", "Timers", "current_kernel"]
+__all__ = ["Abort", "CancelScope", "Cancelled", "Kernel", "Outcome", "TaskState", "Timers", "Watch", "current_kernel"]
 
 
 class Timers(Protocol):
@@ -80,6 +82,7 @@ class Kernel:
     __slots__ = (
         "__weakref__",
         "_blocked",
+        "_conditions",
         "_numbers",
         "_ready",
         "_tasks",
@@ -100,7 +103,8 @@ class Kernel:
         self.dead: bool = False
         self._ready: deque[TaskState] = deque()
         self._tasks: dict[TaskState, None] = {}
-        self._blocked: deque[TaskState] = deque()  # tasks that wait until all others wait
+        self._blocked: dict[TaskState, None] = {}  # tasks that wait until all others wait
+        self._conditions = Conditions()
         self._numbers = 0
 
     # --- starting ---------------------------------------------------------------------------
@@ -149,9 +153,8 @@ class Kernel:
         inner: Coroutine[Any, Any, Any] | None = None,
     ) -> TaskState:
         """Start a task inside `scope`; it makes its first step after everything that is ready now."""
-        self._numbers += 1
         context = copy_context() if context is None else context
-        task = TaskState(self, self._numbers, coro, name, scope, context, done, parent=parent, inner=inner)
+        task = TaskState(self, self.next_number(), coro, name, scope, context, done, parent=parent, inner=inner)
         if self.dead:
             coro.close()
             if inner is not None:
@@ -161,6 +164,11 @@ class Kernel:
             self._tasks[task] = None
             self._ready.append(task)
         return task
+
+    def next_number(self) -> int:
+        """The number of the next task or watch."""
+        self._numbers += 1
+        return self._numbers
 
     @property
     def tasks(self) -> tuple[TaskState, ...]:
@@ -184,7 +192,7 @@ class Kernel:
         """
         if self.current is not None:
             raise RuntimeError("a kernel cannot be run from inside one of its own steps")
-        if not self._any_ready():
+        if not (self._ready or self._conditions or self._blocked):
             return True
         before = None if stepping.kernel is self else _host.hide(self)
         try:
@@ -211,15 +219,14 @@ class Kernel:
 
     def _run(self, limit: int | None) -> bool:
         last = self.steps + limit if limit is not None else self.step_limit
-        while self._ready:
+        while self._any_ready():
             allowed = min(last, self.step_limit) - self.steps
             if allowed <= 0:
                 if self.steps >= self.step_limit:
                     raise self._runaway(self._ready[0])
                 return False
             self._step(allowed)
-            if not self._ready:
-                self._any_ready()
+            self.current = None
         return True
 
     def _step(self, allowed: int) -> None:
@@ -279,10 +286,13 @@ class Kernel:
         task.done(task, outcome)
 
     def _any_ready(self) -> bool:
-        """Whether a task is ready; if none is, those that waited for just this are."""
+        """Whether a task is ready; if none is, one whose condition holds, or else those that waited for just this."""
+        if not self._ready and self._conditions:
+            self._conditions.wake_one()
         if not self._ready and self._blocked:
-            while self._blocked:
-                self.wake(self._blocked.popleft())
+            blocked, self._blocked = self._blocked, {}
+            for task in blocked:
+                self.wake(task)
         return bool(self._ready)
 
     def _runaway(self, task: TaskState) -> RunawayWorkflow:
@@ -394,10 +404,40 @@ class Kernel:
         task = self._current()
 
         def abort() -> bool:
-            self._blocked.remove(task)
+            del self._blocked[task]
             return True
 
-        self._blocked.append(task)
+        self._blocked[task] = None
+        await self.wait_woken(abort)
+
+    async def wait_until(self, predicate: Callable[[], bool]) -> None:
+        """Wait until a condition holds.
+
+        It is examined at once, and then whenever nothing else is ready. Of several that hold, only that of the task
+        that has waited longest is let go on, until nothing is ready again; then all are examined anew. So between
+        the moment at which the condition was found to hold and the next step of the task nothing else happens.
+
+        Args:
+            predicate: Called as a part of a step of the current task; it only looks, and does not wait.
+
+        Raises:
+            Cancelled: The task is cancelled.
+            BaseException: What `predicate` raises.
+        """
+        await self.checkpoint_if_cancelled()
+        task = self._current()
+        if self.dead:
+            await _grave()
+        if predicate():
+            await self.checkpoint()
+            if predicate():
+                return
+
+        def abort() -> bool:
+            self._conditions.remove(task)
+            return True
+
+        self._conditions.add(task, predicate)
         await self.wait_woken(abort)
 
     async def _not_now(self, task: TaskState) -> None:
@@ -479,6 +519,7 @@ class Kernel:
         self.dead = True
         self._ready.clear()
         self._blocked.clear()
+        self._conditions.clear()
         with self.activation():
             try:
                 with Burial() as burial:
