@@ -26,6 +26,7 @@ __all__ = [
     "FailedPrecondition",
     "FlovynError",
     "InvalidArgument",
+    "MalformedHistory",
     "MalformedMessage",
     "NotFound",
     "OperationFailed",
@@ -100,6 +101,21 @@ class PayloadTooLarge(UsageError):
         super().__init__(message)
         self.size = size
         self.limit = limit
+
+
+class MalformedHistory(UsageError):
+    """What was to be replayed is no history that can be read.
+
+    Args:
+        message: What is wrong.
+        source: The file it came from, or whatever else it is known by, if anything.
+        place: Where in it, such as ``events[3].sequenceNumber``, if that is known.
+    """
+
+    def __init__(self, message: str, *, source: str | None = None, place: str | None = None) -> None:
+        super().__init__(": ".join(part for part in (source, place, message) if part))
+        self.source = source
+        self.place = place
 
 
 class Deadlock(UsageError):
