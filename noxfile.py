@@ -14,7 +14,7 @@ from pathlib import Path
 import nox
 
 nox.needs_version = ">=2025.5.1"
-nox.options.sessions = ["lint", "types", "proto", "tests"]
+nox.options.sessions = ["lint", "types", "proto", "tests", "conformance"]
 nox.options.reuse_existing_virtualenvs = True
 
 ROOT = Path(__file__).parent
@@ -131,5 +131,6 @@ def bench(session: nox.Session) -> None:
 
 @nox.session(python=REQUIRED)
 def conformance(session: nox.Session) -> None:
-    """AnyIO's own tests against the nursery: none yet."""
-    session.log("empty: AnyIO's published tests are to run here against flovyn.nursery")
+    """AnyIO's own tests against the nursery, from its source distribution; prints how many passed."""
+    _install(session, "conformance")
+    session.run("python", "tests/conformance/run.py", session.create_tmp(), *session.posargs)
