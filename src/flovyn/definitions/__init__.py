@@ -1,12 +1,38 @@
-"""Workflows and tasks as definitions: a function, what it is called on the wire, and how its payloads are read.
+"""Workflows and tasks as definitions: their code, what they are called on the wire, and how their payloads are read.
 
 Nothing here is global: a definition is known to those it is handed to, and to nobody else.
 """
 
 from __future__ import annotations
 
+from flovyn.definitions.classes import ClassParts, Handler, query, signal
 from flovyn.definitions.definition import Definition
+from flovyn.definitions.foreign import task_by_kind, workflow_by_kind
+from flovyn.definitions.names import Name, Promise, Query, Signal, StateKey, checked_name
+from flovyn.definitions.options import OnCancel
 from flovyn.definitions.tasks import Task, task
-from flovyn.definitions.workflows import Workflow, workflow
+from flovyn.definitions.workflows import AnyWorkflow, Workflow, WorkflowClass, definition_of, workflow
 
-__all__ = ["Definition", "Task", "Workflow", "task", "workflow"]
+__all__ = [
+    "AnyWorkflow",
+    "ClassParts",
+    "Definition",
+    "Handler",
+    "Name",
+    "OnCancel",
+    "Promise",
+    "Query",
+    "Signal",
+    "StateKey",
+    "Task",
+    "Workflow",
+    "WorkflowClass",
+    "checked_name",
+    "definition_of",
+    "query",
+    "signal",
+    "task",
+    "task_by_kind",
+    "workflow",
+    "workflow_by_kind",
+]

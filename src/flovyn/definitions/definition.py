@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar
 
-from flovyn.definitions.signature import Signature, site
 from flovyn.errors import DefinitionError
 
 if TYPE_CHECKING:
@@ -14,11 +13,42 @@ if TYPE_CHECKING:
 
     from flovyn.serde import Codec
 
-__all__ = ["Definition", "Identity", "identify"]
+__all__ = ["Definition", "Identity", "Payloads", "identify"]
 
 P = ParamSpec("P")
 # Covariant, so that a task of a str fits where a task of an object is asked for.
 R_co = TypeVar("R_co", covariant=True)
+
+
+class Payloads(Protocol):
+    """How the payloads of a definition are written and read."""
+
+    @property
+    def output(self) -> Codec:
+        """The codec of the result."""
+        ...
+
+    @property
+    def where(self) -> str:
+        """What to call the definition in messages: where its code stands, if it has any."""
+        ...
+
+    @property
+    def has_code(self) -> bool:
+        """Whether there is a function to run."""
+        ...
+
+    def encode(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
+        """Write the arguments of a call."""
+        ...
+
+    def decode(self, data: bytes) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Read the arguments of a call."""
+        ...
+
+    def input_schema(self) -> bytes:
+        """The JSON Schema of the arguments."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
@@ -33,6 +63,7 @@ class Definition(Generic[P, R_co]):
         name: What people know it by; the default is the function's name.
         description: The default is the docstring.
         tags: Words to find it by in the platform's tools.
+        signature: How its payloads are written and read.
     """
 
     fn: Callable[Concatenate[Any, P], Coroutine[Any, Any, R_co]]
@@ -40,28 +71,33 @@ class Definition(Generic[P, R_co]):
     name: str
     description: str
     tags: tuple[str, ...]
-    _signature: Signature
+    signature: Payloads
 
     def __call__(self, ctx: Any, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R_co]:
         return self.fn(ctx, *args, **kwargs)
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__.lower()} {self.kind!r} at {site(self.fn)}>"
+        return f"<{type(self).__name__.lower()} {self.kind!r} at {self.signature.where}>"
+
+    @property
+    def has_code(self) -> bool:
+        """Whether there is a function to run; definitions by kind have none."""
+        return self.signature.has_code
 
     @property
     def output(self) -> Codec:
         """The codec of the declared result."""
-        return self._signature.output
+        return self.signature.output
 
     @property
     def input_schema(self) -> bytes:
         """The JSON Schema of the input, as JSON."""
-        return self._signature.input_schema()
+        return self.signature.input_schema()
 
     @property
     def output_schema(self) -> bytes:
         """The JSON Schema of the result, as JSON."""
-        return self._signature.output.schema()
+        return self.signature.output.schema()
 
     def encode_input(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
         """Write the arguments of a call, without the context, as one payload.
@@ -73,19 +109,19 @@ class Definition(Generic[P, R_co]):
             DefinitionError: The arguments do not match the signature.
             PayloadError: One of them cannot be written.
         """
-        return self._signature.encode(args, kwargs)
+        return self.signature.encode(args, kwargs)
 
     def decode_input(self, data: bytes) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Read the arguments of a call, without the context; raises `PayloadError` for what does not fit."""
-        return self._signature.decode(data)
+        return self.signature.decode(data)
 
     def encode_output(self, value: object) -> bytes:
         """Write a result; raises `PayloadError`."""
-        return self._signature.output.encode(value)
+        return self.signature.output.encode(value)
 
     def decode_output(self, data: bytes) -> R_co:
         """Read a result as the declared type; raises `PayloadError`."""
-        result: R_co = self._signature.output.decode(data)
+        result: R_co = self.signature.output.decode(data)
         return result
 
     def invoke(self, ctx: Any, data: bytes) -> Coroutine[Any, Any, R_co]:
@@ -97,7 +133,7 @@ class Definition(Generic[P, R_co]):
         Raises:
             PayloadError: The payload does not fit the signature.
         """
-        args, kwargs = self._signature.decode(data)
+        args, kwargs = self.signature.decode(data)
         return self.fn(ctx, *args, **kwargs)
 
 
@@ -112,21 +148,30 @@ class Identity:
 
 
 def identify(
-    fn: Callable[..., Any], *, name: str | None, kind: str | None, description: str | None, tags: Iterable[str]
+    target: Any, where: str, *, name: str | None, kind: str | None, description: str | None, tags: Iterable[str]
 ) -> Identity:
     """Fill in the defaults of a definition's names.
+
+    Args:
+        target: The function or class that was decorated.
+        where: Where it stands.
+        name: What people know it by, if that was said.
+        kind: What the server knows it by, if that was said.
+        description: What it does, if that was said.
+        tags: Words to find it by.
 
     Raises:
         DefinitionError: A name is empty, or the tags are one string.
     """
-    name = fn.__name__ if name is None else name
+    own: str = target.__name__
+    name = own if name is None else name
     kind = name if kind is None else kind
     for option, value in (("name", name), ("kind", kind)):
         if not value.strip():
-            msg = f"{site(fn)}: the {option} of {fn.__qualname__} is empty; leave it out to use the function's name"
+            msg = f"{where}: the {option} of {target.__qualname__} is empty; leave it out to use the function's name"
             raise DefinitionError(msg)
     if isinstance(tags, str):
-        msg = f"{site(fn)}: tags={tags!r} is one string; write tags=[{tags!r}]"
+        msg = f"{where}: tags={tags!r} is one string; write tags=[{tags!r}]"
         raise DefinitionError(msg)
-    description = inspect.getdoc(fn) or "" if description is None else description
+    description = inspect.getdoc(target) or "" if description is None else description
     return Identity(kind, name, description, tuple(tags))

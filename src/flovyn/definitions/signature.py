@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import types
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from flovyn.serde import Codec
 
-__all__ = ["Signature", "site"]
+__all__ = ["QUERY", "RUN", "SIGNAL", "Form", "Signature", "site"]
 
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
@@ -29,11 +30,33 @@ def site(fn: Callable[..., Any]) -> str:
     return f"{code.co_filename}:{code.co_firstlineno}"
 
 
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What a function must look like.
+
+    Attributes:
+        decorator: The decorator's name, for messages.
+        method: Whether it stands in a class, so that its first parameter is the instance.
+        context: Whether it takes the context before its own parameters.
+        asynchronous: Whether it is an `async def`; otherwise it must not be one.
+    """
+
+    decorator: str
+    method: bool = False
+    context: bool = True
+    asynchronous: bool = True
+
+
+RUN: Final = Form("workflow", method=True)
+SIGNAL: Final = Form("signal", method=True)
+QUERY: Final = Form("query", method=True, context=False, asynchronous=False)
+
+
 class Signature:
-    """The parameters after the context and the result of one function, and how each is read.
+    """The function's own parameters (after `self` and the context) and its result, and how each is read.
 
     Args:
-        decorator: The decorator's name, for messages.
+        form: What the function must look like.
         fn: What was decorated.
         names: The names that are known where the decorator stands, beyond the module's own.
 
@@ -43,9 +66,11 @@ class Signature:
 
     __slots__ = ("_default", "_fields", "_fn", "_input", "_parameters", "output")
 
-    def __init__(self, decorator: str, fn: Any, names: Mapping[str, Any]) -> None:
+    has_code: bool = True
+
+    def __init__(self, form: Form, fn: Any, names: Mapping[str, Any]) -> None:
         self._fn = fn
-        parameters = _parameters(decorator, fn)[1:]
+        parameters = _parameters(form, fn)
         self._parameters = inspect.Signature(parameters)
         annotated = {parameter.name: read_annotation(fn, parameter.name, names, site(fn)) for parameter in parameters}
         for name, type_ in annotated.items():
@@ -54,6 +79,11 @@ class Signature:
         self._fields = tuple(annotated)
         self._input = _codec(fn, "input", _input_type(fn.__name__, parameters, annotated))
         self._default = _default(parameters, self._input)
+
+    @property
+    def where(self) -> str:
+        """Where the function stands, as ``file:line``."""
+        return site(self._fn)
 
     def input_schema(self) -> bytes:
         return self._input.schema()
@@ -92,25 +122,46 @@ class _Default(msgspec.Struct, frozen=True):
     value: Any
 
 
-def _parameters(decorator: str, fn: Any) -> list[inspect.Parameter]:
+def _parameters(form: Form, fn: Any) -> list[inspect.Parameter]:
+    """The parameters that a payload carries, once the others are found to be as they must."""
+    decorator = form.decorator
     if not isinstance(fn, types.FunctionType):
         what = "a class" if isinstance(fn, type) else f"a {type(fn).__qualname__}"
-        msg = f"@{decorator} decorates an `async def` function, not {what}: {fn!r}"
+        kind = "an `async def` function" if form.asynchronous else "a plain function"
+        msg = f"@{decorator} decorates {kind}, not {what}: {fn!r}"
         raise DefinitionError(msg)
     where = f"{site(fn)}: {fn.__qualname__}"
-    if not inspect.iscoroutinefunction(fn):
-        msg = f"{where} is not asynchronous; write it as `async def` without `yield`, as @{decorator} needs"
-        raise DefinitionError(msg)
+    _check_kind(form, fn, where)
     parameters = list(inspect.signature(fn, follow_wrapped=False).parameters.values())
-    if not parameters or not _is_context(parameters[0]):
-        got = f"`{parameters[0]}`" if parameters else "none"
-        msg = f"{where} needs the context as its first parameter, named `ctx`; its first parameter is {got}"
-        raise DefinitionError(msg)
+    if form.method:
+        if not parameters or parameters[0].kind not in _POSITIONAL:
+            msg = f"{where} is a method and needs `self` as its first parameter"
+            raise DefinitionError(msg)
+        del parameters[0]
+    if form.context:
+        if not parameters or not _is_context(parameters[0]):
+            got = f"`{parameters[0]}`" if parameters else "none"
+            after = "first parameter after `self`" if form.method else "first parameter"
+            msg = f"{where} needs the context as its {after}, named `ctx`; its first parameter is {got}"
+            raise DefinitionError(msg)
+        del parameters[0]
     for parameter in parameters:
         if parameter.kind in _VARIADIC:
             msg = f"{where}: `{parameter}` has no place in a payload; name each parameter, or take one list or dict"
             raise DefinitionError(msg)
     return parameters
+
+
+def _check_kind(form: Form, fn: Any, where: str) -> None:
+    if form.asynchronous and not inspect.iscoroutinefunction(fn):
+        msg = f"{where} is not asynchronous; write it as `async def` without `yield`, as @{form.decorator} needs"
+        raise DefinitionError(msg)
+    plain = not (inspect.iscoroutinefunction(fn) or inspect.isasyncgenfunction(fn) or inspect.isgeneratorfunction(fn))
+    if not form.asynchronous and not plain:
+        msg = (
+            f"{where} is asynchronous or a generator; write it as a plain `def`: a @{form.decorator} waits for nothing"
+        )
+        raise DefinitionError(msg)
 
 
 def _is_context(parameter: inspect.Parameter) -> bool:

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
 
 from flovyn.definitions.annotations import names_of_caller
 from flovyn.definitions.definition import Definition, identify
-from flovyn.definitions.signature import Signature, site
-from flovyn.errors import DefinitionError
+from flovyn.definitions.options import (
+    OnCancel,
+    check_key,
+    check_on_cancel,
+    check_text,
+    duration,
+    signed_duration,
+)
+from flovyn.definitions.signature import Form, Signature, site
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Mapping
+    from datetime import timedelta
 
 __all__ = ["Task", "task"]
 
@@ -31,34 +37,68 @@ class Task(Definition[P, R_co]):
         queue: Where it is scheduled; None for the queue of the workflow that schedules it.
         schedule_to_close: The server's limit from scheduling to the end, all attempts together; None for the server's.
         start_to_close: The worker's limit for one attempt; None for no limit.
+        priority: How much older it counts when workers choose what comes first; negative for younger.
+        idempotency_key: Scheduling twice with one key runs it once.
+        idempotency_key_ttl: How long the key lives; None for the server's default, a day.
+        on_cancel: What becomes of it when the scope that it was scheduled in is cancelled.
     """
 
     queue: str | None = None
     schedule_to_close: timedelta | None = None
     start_to_close: timedelta | None = None
+    priority: timedelta | None = None
+    idempotency_key: str | None = None
+    idempotency_key_ttl: timedelta | None = None
+    on_cancel: OnCancel = "request"
 
-    def options(self, *, queue: str | None = None, schedule_to_close: timedelta | float | None = None) -> Task[P, R_co]:
+    def options(
+        self,
+        *,
+        queue: str | None = None,
+        schedule_to_close: timedelta | float | None = None,
+        priority: timedelta | float | None = None,
+        idempotency_key: str | None = None,
+        idempotency_key_ttl: timedelta | float | None = None,
+        on_cancel: OnCancel | None = None,
+    ) -> Task[P, R_co]:
         """A copy to schedule with other options; what is left out stays as it is.
 
         Args:
             queue: Where to schedule it.
             schedule_to_close: The server's limit from scheduling to the end, in seconds or as a timedelta.
+            priority: How much older than it is it counts when workers choose what comes first, in seconds or as a
+                timedelta; negative for younger.
+            idempotency_key: Scheduling twice with one key runs it once. At most 255 characters.
+            idempotency_key_ttl: How long the key lives, between a second and 30 days, in seconds or as a timedelta.
+            on_cancel: When the scope around it is cancelled: `request` (at first) asks it to end and goes on at once,
+                `wait` asks and stays until it has ended, `abandon` leaves it alone.
 
         Raises:
-            DefinitionError: The limit is not a positive, finite time.
+            DefinitionError: An option cannot work; the message says which, and what to write instead.
 
         Example:
             >>> @task
             ... async def render(ctx: object, page: int) -> str: ...
-            >>> render.options(queue="gpu").queue
+            >>> render.options(queue="gpu", on_cancel="wait").queue
             'gpu'
         """
-        limit = _limit(self.fn, "schedule_to_close", schedule_to_close)
-        return dataclasses.replace(
+        where = f"{self.signature.where}: options of {self.kind}"
+        check_text(where, "queue", queue)
+        check_on_cancel(where, on_cancel)
+        limit = duration(where, "schedule_to_close", schedule_to_close)
+        ahead = signed_duration(where, "priority", priority)
+        ttl = duration(where, "idempotency_key_ttl", idempotency_key_ttl)
+        changed = dataclasses.replace(
             self,
             queue=self.queue if queue is None else queue,
             schedule_to_close=self.schedule_to_close if limit is None else limit,
+            priority=self.priority if ahead is None else ahead,
+            idempotency_key=self.idempotency_key if idempotency_key is None else idempotency_key,
+            idempotency_key_ttl=self.idempotency_key_ttl if ttl is None else ttl,
+            on_cancel=self.on_cancel if on_cancel is None else on_cancel,
         )
+        check_key(where, changed.idempotency_key, changed.idempotency_key_ttl)
+        return changed
 
 
 @overload
@@ -118,28 +158,20 @@ def task(
 
     def decorate(fn: Callable[..., Any], names: Mapping[str, Any] | None = None) -> Task[..., Any]:
         names = names_of_caller(1) if names is None else names
-        signature = Signature("task", fn, names)
-        identity = identify(fn, name=name, kind=kind, description=description, tags=tags)
+        signature = Signature(Form("task"), fn, names)
+        where = f"{site(fn)}: options of {fn.__qualname__}"
+        check_text(where, "queue", queue)
+        identity = identify(fn, site(fn), name=name, kind=kind, description=description, tags=tags)
         return Task(
             fn=fn,
             kind=identity.kind,
             name=identity.name,
             description=identity.description,
             tags=identity.tags,
-            _signature=signature,
+            signature=signature,
             queue=queue,
-            schedule_to_close=_limit(fn, "schedule_to_close", schedule_to_close),
-            start_to_close=_limit(fn, "start_to_close", start_to_close),
+            schedule_to_close=duration(where, "schedule_to_close", schedule_to_close),
+            start_to_close=duration(where, "start_to_close", start_to_close),
         )
 
     return decorate if fn is None else decorate(fn, names_of_caller(1))
-
-
-def _limit(fn: Callable[..., Any], option: str, value: timedelta | float | None) -> timedelta | None:
-    if value is None:
-        return None
-    seconds = value.total_seconds() if isinstance(value, timedelta) else value
-    if not (seconds > 0 and math.isfinite(seconds)):
-        msg = f"{site(fn)}: {option}={value!r} of {fn.__qualname__} has to be a positive time; None is no limit"
-        raise DefinitionError(msg)
-    return timedelta(seconds=seconds)
