@@ -7,10 +7,21 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from flovyn.errors import FailedPrecondition, InvalidArgument, NotFound
+from flovyn.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
 from flovyn.server.engine import Caller
 from flovyn.wire.messages.flovyn import v1 as pb
-from server.world import World, cancel, complete, fail, schedule, start_timer, suspend, task_id
+from server.world import (
+    World,
+    cancel,
+    complete,
+    create_promise,
+    fail,
+    resolve_promise,
+    schedule,
+    start_timer,
+    suspend,
+    task_id,
+)
 
 LINKS = st.integers(1, 4)
 NUMBERS = st.integers(0, 5)
@@ -32,6 +43,19 @@ def schedule_commands() -> st.SearchStrategy[pb.WorkflowCommand]:
     return st.builds(
         schedule, NUMBERS, max_retries=st.sampled_from([None, 0, 1]), timeout_ms=st.sampled_from([None, 500, 20_000])
     )
+
+
+def promise_commands() -> st.SearchStrategy[pb.WorkflowCommand]:
+    return st.builds(
+        create_promise,
+        st.sampled_from(["p", "q"]),
+        timeout_ms=st.sampled_from([None, 0, 700]),
+        idempotency_key=st.sampled_from([None, "key-1", "key-2"]),
+    ) | st.sampled_from(["p", "q"]).map(resolve_promise)
+
+
+def commands() -> st.SearchStrategy[pb.WorkflowCommand]:
+    return st.one_of(schedule_commands(), timer_commands(), cancel_timer_commands(), promise_commands())
 
 
 class Machine(RuleBasedStateMachine):
@@ -84,7 +108,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(
         link=LINKS,
-        commands=st.lists(st.one_of(schedule_commands(), timer_commands(), cancel_timer_commands()), max_size=4),
+        commands=st.lists(commands(), max_size=4),
         last=st.sampled_from([suspend(), suspend(), suspend(), complete(), fail(), cancel()]),
         data=st.data(),
     )
@@ -96,7 +120,7 @@ class Machine(RuleBasedStateMachine):
         before = self.world.history(run)
         try:
             self.world.submit(run, *commands, last, claim=token, link=link)
-        except (FailedPrecondition, InvalidArgument):  # the latter for a task id of another run
+        except (FailedPrecondition, InvalidArgument, AlreadyExists):  # an id or a key of another run; no such promise
             assert self.world.history(run) == before
         else:
             assert self.world.history(run)[: len(before)] == before
@@ -130,6 +154,24 @@ class Machine(RuleBasedStateMachine):
             if token is not None and how in {"complete", "fail"}:
                 assert token not in self.accepted.setdefault(task, set())
                 self.accepted[task].add(token)
+
+    @rule(how=st.sampled_from(["resolve", "reject"]), data=st.data())
+    def settle_promise(self, how: str, data: st.DataObject) -> None:
+        promises = self.world.store.promises.all()
+        promise = data.draw(st.sampled_from(promises)) if promises else None
+        engine, caller = self.world.engine.promises, self.world.caller()
+        try:
+            if promise is None:
+                engine.reject(caller, "unknown", "no")
+            elif how == "resolve":
+                assert engine.resolve(caller, promise.id, b"1") is (promise.status == "PENDING")
+            else:
+                assert engine.reject(caller, promise.id, "no") is (promise.status == "PENDING")
+        except NotFound:
+            assert promise is None
+        except FailedPrecondition:
+            assert promise is not None
+            assert promise.status == "CLOSED"
 
     @rule(data=st.data())
     def request_cancel(self, data: st.DataObject) -> None:

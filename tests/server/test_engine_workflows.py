@@ -245,10 +245,10 @@ def bad(index: int, **payload: Any) -> list[pb.WorkflowCommand]:
     ("commands", "status", "error", "text"),
     [
         (
-            bad(1, command_type=pb.CommandType.CREATE_PROMISE, create_promise=pb.CreatePromiseCommand(promise_id="p")),
+            bad(1, command_type=pb.CommandType.CREATE_PROMISE, create_promise=pb.CreatePromiseCommand(promise_id="")),
             SUSPENDED,
-            Unimplemented,
-            "commands[1]: this server does not carry out CREATE_PROMISE",
+            InvalidArgument,
+            "commands[1].create_promise.promise_id is empty",
         ),
         (
             bad(

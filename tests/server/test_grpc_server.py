@@ -11,6 +11,7 @@ from uuid import uuid4
 import anyio
 import anyio.lowlevel
 import pytest
+from msgspec import json
 
 from flovyn.errors import (
     ConfigurationError,
@@ -28,7 +29,7 @@ from flovyn.server.engine.invariants import violations
 from flovyn.wire import methods
 from flovyn.wire.channel import Channel
 from flovyn.wire.messages.flovyn import v1 as pb
-from server.world import complete, schedule, start_timer, suspend, task_id
+from server.world import complete, create_promise, schedule, start_timer, suspend, task_id
 
 pytestmark = pytest.mark.anyio
 
@@ -77,6 +78,10 @@ class Client:
     async def history(self, run: str) -> list[str]:
         reply = await self.channel.unary(methods.GET_EVENTS, pb.GetEventsRequest(workflow_execution_id=run))
         return [event.event_type for event in reply.message.events]
+
+    async def data(self, run: str, event_type: str) -> list[Any]:
+        reply = await self.channel.unary(methods.GET_EVENTS, pb.GetEventsRequest(workflow_execution_id=run))
+        return [json.decode(event.event_data) for event in reply.message.events if event.event_type == event_type]
 
 
 def _echo(claim: str) -> dict[str, str]:
@@ -417,6 +422,23 @@ async def test_a_refusal_shows_the_beginning_of_what_is_too_long_for_a_header() 
                 await call()
             assert shown in caught.value.message
         assert server.statistics().connections == 1
+
+
+async def test_promises_are_settled_from_outside() -> None:
+    async with served() as (_, client):
+        run = await client.start()
+        _, token = await client.poll()
+        await client.submit(run, create_promise("a"), create_promise("b"), suspend(), claim=token)
+        ids = [data["promiseId"] for data in await client.data(run, "PROMISE_CREATED")]
+        async with anyio.create_task_group() as tg:
+            tg.start_soon(client.poll)  # it gets the run as soon as the promise has its value
+            resolved = pb.ResolvePromiseRequest(promise_id=ids[0], value=b"true")
+            await client.channel.unary(methods.RESOLVE_PROMISE, resolved)
+        rejected = pb.RejectPromiseRequest(promise_id=ids[1], error="no")
+        await client.channel.unary(methods.REJECT_PROMISE, rejected)
+        assert (await client.history(run))[-2:] == ["PROMISE_RESOLVED", "PROMISE_REJECTED"]
+        with pytest.raises(NotFound, match="promise 'x' is unknown"):
+            await client.channel.unary(methods.REJECT_PROMISE, pb.RejectPromiseRequest(promise_id="x"))
 
 
 async def test_cancelling_and_failing_tasks() -> None:

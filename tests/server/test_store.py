@@ -12,6 +12,7 @@ import pytest
 
 from flovyn.errors import ConfigurationError, ServerUnavailable
 from flovyn.server.store import Store, schema
+from flovyn.server.store.keys import Target
 from server.world import TIMEOUT_MS, World, suspend
 
 
@@ -115,7 +116,7 @@ def test_a_transaction_that_fails_takes_its_announcements_with_it() -> None:
     world = World()
     with pytest.raises(KeyError), world.engine.core.transaction():
         world.engine.core.make_ready("task", "o", "q", "k")
-        world.store.keys.put("o", "k", "r", 1)
+        world.store.keys.put("o", "k", Target("workflow", "r"), 1)
         raise KeyError
     assert world.engine.take_ready() == []
     assert world.store.keys.find("o", "k", 0) is None

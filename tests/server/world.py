@@ -13,7 +13,20 @@ from flovyn.server.engine.invariants import violations
 from flovyn.server.store import Store
 from flovyn.wire.messages.flovyn import v1 as pb
 
-__all__ = ["ORG", "TIMEOUT_MS", "World", "cancel", "complete", "fail", "schedule", "start_timer", "suspend", "task_id"]
+__all__ = [
+    "ORG",
+    "TIMEOUT_MS",
+    "World",
+    "cancel",
+    "complete",
+    "create_promise",
+    "fail",
+    "resolve_promise",
+    "schedule",
+    "start_timer",
+    "suspend",
+    "task_id",
+]
 
 TIMEOUT_MS = 5_000
 ORG = "org-1"
@@ -31,6 +44,16 @@ def schedule(number: int = 0, kind: str = "charge", payload: bytes = b"{}", **op
 def start_timer(timer_id: str = "timer-0", duration_ms: int = 1_000) -> pb.WorkflowCommand:
     command = pb.StartTimerCommand(timer_id=timer_id, duration_ms=duration_ms)
     return pb.WorkflowCommand(command_type=pb.CommandType.START_TIMER, start_timer=command)
+
+
+def create_promise(name: str = "approval", **options: Any) -> pb.WorkflowCommand:
+    command = pb.CreatePromiseCommand(promise_id=name, **options)
+    return pb.WorkflowCommand(command_type=pb.CommandType.CREATE_PROMISE, create_promise=command)
+
+
+def resolve_promise(promise_id: str, value: bytes = b"1") -> pb.WorkflowCommand:
+    command = pb.ResolvePromiseCommand(promise_id=promise_id, value=value)
+    return pb.WorkflowCommand(command_type=pb.CommandType.RESOLVE_PROMISE, resolve_promise=command)
 
 
 def complete(output: bytes = b"null") -> pb.WorkflowCommand:
@@ -150,6 +173,16 @@ class World:
 
     def types(self, run_id: str) -> list[str]:
         return [event_type for event_type, _ in self.history(run_id)]
+
+    # --- promises ---------------------------------------------------------------------------
+
+    def promise_id(self, run_id: str, name: str = "approval") -> str:
+        """As everybody learns it: from the history."""
+        return next(
+            data["promiseId"]
+            for event_type, data in self.history(run_id)
+            if event_type == "PROMISE_CREATED" and data["promiseName"] == name
+        )
 
     # --- tasks ------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from flovyn.server import limits
 from flovyn.server.engine import cancellation, events, fencing, history
 from flovyn.server.engine.core import Caller, Core, Ready
+from flovyn.server.engine.promises import Promises
 from flovyn.server.engine.tasks import ClaimedTask, Tasks
 from flovyn.server.engine.workers import Poller, Workers
 from flovyn.server.engine.workflows import ClaimedRun, Start, Started, Workflows
@@ -48,6 +49,7 @@ class Engine:
         self.core = core
         self.workflows: Workflows = Workflows(core)
         self.tasks: Tasks = Tasks(core)
+        self.promises: Promises = Promises(core)
         self.workers: Workers = Workers(core)
         now = clock()
         self._purge_at = now
@@ -75,8 +77,8 @@ class Engine:
         self._free_lapsed(now)
         if core.due_at <= now:
             self._fire(now)
-            upcoming = [at for at in (store.timers.next_due(), store.tasks.next_deadline()) if at is not None]
-            core.due_at = min(upcoming, default=math.inf)
+            ahead = (store.timers.next_due(), store.tasks.next_deadline(), store.promises.next_deadline())
+            core.due_at = min((at for at in ahead if at is not None), default=math.inf)
         if self._purge_at <= now:
             with core.transaction():
                 store.keys.purge(now)
@@ -94,6 +96,8 @@ class Engine:
                 store.runs.save(run)
             for task in store.tasks.overdue(now, limits.TICK_BATCH):
                 self.tasks.time_out(task)
+            for promise in store.promises.overdue(now, limits.TICK_BATCH):
+                self.promises.time_out(promise)
 
     def _free_lapsed(self, now: int) -> None:
         core, store = self.core, self.core.store

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from flovyn.errors import InvalidArgument, Unimplemented
 from flovyn.server import limits
-from flovyn.server.engine import events, payloads, validation
+from flovyn.server.engine import events, keys, payloads, promises, validation
 from flovyn.server.store.tasks import TaskRow
 from flovyn.wire.messages.flovyn import v1 as pb
 
@@ -38,7 +38,7 @@ class Closing:
 
 @dataclass(slots=True)
 class Translation:
-    """What a list of commands comes to; nothing has happened yet, but that timers are armed and disarmed.
+    """What a list of commands comes to; nothing has happened yet, but to timers and promises.
 
     Attributes:
         events: To be appended, in the order of the commands.
@@ -164,6 +164,32 @@ class _Translator:
         if self._core.store.timers.disarm(self._run.n, data.timer_id):  # any other has ended already, or never was
             self.result.events.append(events.timer_cancelled(data.timer_id))
 
+    def create_promise(self, command: pb.WorkflowCommand, at: str) -> None:
+        at = f"{at}.create_promise"
+        data = _given(command.create_promise, at)
+        name = validation.name(data.promise_id, f"{at}.promise_id")
+        key, key_ms, deadline = data.idempotency_key, 0, None
+        if key is not None:
+            key_ms = keys.lifetime_ms(key, data.idempotency_key_ttl_seconds, f"{at}.idempotency_key")
+        if data.timeout_ms is not None:
+            timeout = validation.within(data.timeout_ms, f"{at}.timeout_ms", 0, limits.MAX_DURATION_MS)
+            deadline = self._core.clock() + timeout
+        promise_id = promises.create(self._core, self._run, name, deadline_at=deadline, key=key, key_ms=key_ms)
+        self.result.events.append(events.promise_created(promise_id, name=name, timeout_ms=data.timeout_ms, key=key))
+
+    def resolve_promise(self, command: pb.WorkflowCommand, at: str) -> None:
+        at = f"{at}.resolve_promise"
+        data = _given(command.resolve_promise, at)
+        value = payloads.checked(data.value, f"{at}.value")
+        promise = self._core.store.promises.named(self._run.n, data.promise_id)
+        promise = promise or self._core.store.promises.find(data.promise_id)
+        if promise is None or promise.run != self._run.n:
+            raise InvalidArgument(f"{at}.promise_id {validation.shown(data.promise_id)} is no promise of this workflow")
+        if promise.status == "PENDING":  # any other has ended already
+            promise.status = "RESOLVED"
+            self._core.store.promises.save(promise)
+            self.result.events.append(events.promise_resolved(promise.id, name=promise.name, value=value))
+
     def complete_workflow(self, command: pb.WorkflowCommand, at: str) -> None:
         data = _given(command.complete_workflow, f"{at}.complete_workflow")
         output = payloads.checked(data.output, f"{at}.complete_workflow.output")
@@ -196,6 +222,8 @@ _HANDLERS: Final[dict[int, Callable[[_Translator, pb.WorkflowCommand, str], None
     pb.CommandType.SCHEDULE_TASK: _Translator.schedule_task,
     pb.CommandType.START_TIMER: _Translator.start_timer,
     pb.CommandType.CANCEL_TIMER: _Translator.cancel_timer,
+    pb.CommandType.CREATE_PROMISE: _Translator.create_promise,
+    pb.CommandType.RESOLVE_PROMISE: _Translator.resolve_promise,
     pb.CommandType.COMPLETE_WORKFLOW: _Translator.complete_workflow,
     pb.CommandType.FAIL_WORKFLOW: _Translator.fail_workflow,
     pb.CommandType.SUSPEND_WORKFLOW: _Translator.suspend_workflow,

@@ -17,6 +17,10 @@ __all__ = [
     "Event",
     "cancellation_requested",
     "operation_completed",
+    "promise_created",
+    "promise_rejected",
+    "promise_resolved",
+    "promise_timeout",
     "state_cleared",
     "state_set",
     "task_cancelled",
@@ -95,6 +99,31 @@ def state_set(key: str, value: msgspec.Raw) -> Event:
 def state_cleared(key: str) -> Event:
     """A state key was dropped."""
     return Event("STATE_CLEARED", _encode({"key": key}))
+
+
+def promise_created(promise_id: str, *, name: str, timeout_ms: int | None, key: str | None) -> Event:
+    """A promise was created. Readers compare its name, and find its end by its id."""
+    data: dict[str, object] = {"promiseId": promise_id, "promiseName": name}
+    if timeout_ms is not None:
+        data["timeoutMs"] = timeout_ms
+    if key is not None:
+        data["idempotencyKey"] = key
+    return Event("PROMISE_CREATED", _encode(data))
+
+
+def promise_resolved(promise_id: str, *, name: str, value: msgspec.Raw) -> Event:
+    """A promise got its value."""
+    return Event("PROMISE_RESOLVED", _encode({"promiseId": promise_id, "promiseName": name, "value": value}))
+
+
+def promise_rejected(promise_id: str, *, name: str, error: str) -> Event:
+    """A promise got an error instead."""
+    return Event("PROMISE_REJECTED", _encode({"promiseId": promise_id, "promiseName": name, "error": error}))
+
+
+def promise_timeout(promise_id: str, *, name: str) -> Event:
+    """Nobody settled a promise in time."""
+    return Event("PROMISE_TIMEOUT", _encode({"promiseId": promise_id, "promiseName": name}))
 
 
 def task_scheduled(

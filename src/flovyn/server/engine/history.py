@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from flovyn.server.store.keys import Target
 from flovyn.server.store.runs import EventRow
 from flovyn.server.store.tasks import AttemptRow, TaskRow
 from flovyn.wire.coding import encode
@@ -46,17 +47,18 @@ def wake(core: Core, run: RunRow) -> None:
 
 
 def end(core: Core, run: RunRow, status: str, event: Event) -> None:
-    """Write the last event; cancel the run's open tasks (nobody can wait for them any more) and drop its timers."""
+    """Write the last event; cancel the run's open tasks (nobody can wait for them any more), drop the rest."""
     append(core, run, [event], external=False)
     run.status = status
     run.completed_at = core.clock()
     core.release(run.claim_token)
     run.claim_token = None
     core.store.timers.forget_run(run.n)
+    core.store.promises.close_run(run.n)
     for task in core.store.tasks.open_of_run(run.n):
         end_task(core, task, "CANCELLED", reason=f"its workflow {run.id} has ended")
     if status != "COMPLETED":
-        core.store.keys.drop_run(run.id)
+        core.store.keys.drop(Target("workflow", run.id))
     core.store.runs.save(run)
 
 

@@ -42,6 +42,7 @@ def violations(engine: Engine) -> list[str]:
         found += _of_run(engine, run, history)
         found += _of_tasks(engine, run, history)
         found += _of_timers(engine, run, history)
+        found += _of_promises(engine, run, history)
     found += _of_leases(engine)
     return found
 
@@ -116,6 +117,31 @@ def _of_timers(engine: Engine, run: RunRow, history: list[EventRow]) -> Iterator
     for timer_id in (timer_id for n, timer_id in engine.core.store.timers.armed() if n == run.n):
         if timer_id not in started or ends[timer_id] or run.status in ENDED:
             yield f"run {run.id}: timer {timer_id} is armed, but never started, ended already, or its run has"
+
+
+_ENDS_OF_PROMISE: Final[dict[str, list[str]]] = {
+    "PENDING": [],
+    "CLOSED": [],
+    "RESOLVED": ["PROMISE_RESOLVED"],
+    "REJECTED": ["PROMISE_REJECTED"],
+    "TIMEOUT": ["PROMISE_TIMEOUT"],
+}
+
+
+def _of_promises(engine: Engine, run: RunRow, history: list[EventRow]) -> Iterator[str]:
+    told: dict[str, list[str]] = {}
+    for event in history:
+        if event.type.startswith("PROMISE_"):
+            told.setdefault(str(msgspec.json.decode(event.data)["promiseId"]), []).append(event.type)
+    for promise in (promise for promise in engine.core.store.promises.all() if promise.run == run.n):
+        types = told.pop(promise.id, [""])
+        ends = [event_type for event_type in types if event_type != "PROMISE_CREATED"]
+        if types[0] != "PROMISE_CREATED" or ends != _ENDS_OF_PROMISE[promise.status]:
+            yield f"promise {promise.id} is {promise.status}, but its run was told {types}"
+        if (promise.status == "PENDING") and run.status in ENDED:
+            yield f"promise {promise.id} is PENDING, though its run has ended"
+    if told:
+        yield f"run {run.id}: events of promises {sorted(told)}, which do not exist"
 
 
 def _of_leases(engine: Engine) -> Iterator[str]:

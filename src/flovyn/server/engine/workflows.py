@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from flovyn.errors import InvalidArgument, NotFound
-from flovyn.server import limits
-from flovyn.server.engine import cancellation, events, fencing, history, payloads, validation
+from flovyn.server.engine import cancellation, events, fencing, history, keys, payloads, validation
 from flovyn.server.engine.commands import Closing, translate
+from flovyn.server.store.keys import Target
 from flovyn.server.store.runs import RunRow
 from flovyn.wire.messages.flovyn import v1 as pb
 
@@ -92,20 +92,21 @@ class Workflows:
 
         Raises:
             InvalidArgument: A value makes no sense; the message names it.
+            AlreadyExists: The idempotency key stands for something that is no workflow.
         """
         core = self._core
         now = core.clock()
         key = wanted.key
-        expires_at = now if key is None else now + _ttl_ms(key, wanted.key_ttl_seconds)
+        expires_at = now if key is None else now + keys.lifetime_ms(key, wanted.key_ttl_seconds)
         run = _new_run(core, caller.org_id, now, wanted)
         payload = payloads.checked(wanted.payload, "input")
         started = events.workflow_started(kind=run.kind, payload=payload, metadata=wanted.metadata)
         with core.transaction():
             if key is not None:
-                existing = core.store.keys.find(caller.org_id, key, now)
+                existing = keys.find(core, caller.org_id, key, "workflow")
                 if existing is not None:
                     return Started(existing, key_used=True, key_new=False)
-                core.store.keys.put(caller.org_id, key, run.id, expires_at)
+                core.store.keys.put(caller.org_id, key, Target("workflow", run.id), expires_at)
             core.store.runs.insert(run, wanted.payload)
             history.append(core, run, [started], external=True)
             core.store.runs.save(run)
@@ -157,6 +158,7 @@ class Workflows:
             NotFound: There is no such execution in the caller's organisation.
             FailedPrecondition: It has ended, is not claimed, or was claimed again since.
             InvalidArgument: A command, or the status, makes no sense.
+            AlreadyExists: An idempotency key stands for something else.
             Unimplemented: This server does not know a command.
         """
         core = self._core
@@ -235,13 +237,6 @@ def _new_run(core: Core, org_id: str, now: int, wanted: Start) -> RunRow:
         claim_sequence=0,
         contested=0,
     )
-
-
-def _ttl_ms(key: str, ttl_seconds: int | None) -> int:
-    validation.name(key, "idempotency_key")
-    ttl = limits.IDEMPOTENCY_TTL_DEFAULT_S if ttl_seconds is None else ttl_seconds
-    low, high = limits.IDEMPOTENCY_TTL_MIN_S, limits.IDEMPOTENCY_TTL_MAX_S
-    return validation.within(ttl, "idempotency_key_ttl_seconds", low, high) * 1000
 
 
 _STATUS_OF: Final[dict[int, str]] = {

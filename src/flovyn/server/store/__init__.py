@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from flovyn.errors import ServerUnavailable
 from flovyn.server.store.database import Database, Durability
 from flovyn.server.store.keys import Keys
+from flovyn.server.store.promises import Promises
 from flovyn.server.store.runs import Runs
 from flovyn.server.store.tasks import Tasks
 from flovyn.server.store.timers import Timers
@@ -40,6 +41,7 @@ class Store:
         self.runs: Runs = Runs(connection)
         self.tasks: Tasks = Tasks(connection)
         self.timers: Timers = Timers(connection)
+        self.promises: Promises = Promises(connection)
         self.workers: Workers = Workers(connection)
         self.keys: Keys = Keys(connection)
 

@@ -129,4 +129,22 @@ CREATE INDEX idempotency_key_run ON idempotency_key (run_id);
 CREATE INDEX idempotency_key_expiry ON idempotency_key (expires_at);
 """
 
-MIGRATIONS: Final[tuple[str, ...]] = (_FIRST,)
+_SECOND: Final = """
+CREATE TABLE promise (
+    n INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    org_id TEXT NOT NULL,
+    run INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    deadline_at INTEGER,
+    status TEXT NOT NULL,
+    UNIQUE (run, name)
+);
+CREATE INDEX promise_deadline ON promise (deadline_at) WHERE deadline_at IS NOT NULL AND status = 'PENDING';
+
+ALTER TABLE idempotency_key RENAME COLUMN run_id TO target_id;
+ALTER TABLE idempotency_key ADD COLUMN of TEXT NOT NULL DEFAULT 'workflow';
+"""
+
+MIGRATIONS: Final[tuple[str, ...]] = (_FIRST, _SECOND)
