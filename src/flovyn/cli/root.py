@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from flovyn.cli import server
+from flovyn.cli import replay, server
 from flovyn.errors import FlovynError
 
 __all__ = ["app", "run"]
@@ -20,6 +20,7 @@ app: typer.Typer = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.command("replay")(replay.replay)
 app.command("server")(server.server)
 
 

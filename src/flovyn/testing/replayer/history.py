@@ -39,7 +39,9 @@ class History:
         >>> from flovyn.testing import History
         >>> history = History.from_json('''{
         ...     "id": "550e8400-e29b-41d4-a716-446655440000",
-        ...     "events": [{"sequenceNumber": 1, "eventType": "WORKFLOW_STARTED", "data": {"kind": "order", "input": 7}}]
+        ...     "events": [
+        ...         {"sequenceNumber": 1, "eventType": "WORKFLOW_STARTED", "data": {"kind": "order", "input": 7}}
+        ...     ]
         ... }''')
         >>> history.kind, history.input
         ('order', b'7')
@@ -59,10 +61,10 @@ class History:
     def from_json(cls, data: str | bytes, *, workflow_id: str | None = None, source: str | None = None) -> History:
         """Read an exported history.
 
-        The document is an object with the array `events`, or that array alone, as the REST API and GetEvents give it. An
-        event has `sequenceNumber`, `eventType` and `data` (or `eventData`): an object, JSON in a string, or base64.
-        Beside `events` may stand `id`, `kind`, `orgId`, `queue` and `input`; kind and input are otherwise those of the
-        first event. Keys may be in snake_case.
+        The document is an object with the array `events`, as GetEvents gives it, or that array alone, as the REST API
+        does. An event has `sequenceNumber`, `eventType` and `data` (or `eventData`): an object, JSON in a string, or
+        base64. Beside `events` may stand `id`, `kind`, `orgId`, `queue` and `input`; kind and input are otherwise those
+        of the first event. Keys may be in snake_case.
 
         Args:
             data: The document.

@@ -1,8 +1,8 @@
 """From an exported document to events, with the place of whatever cannot be read.
 
-Exports differ: the keys of the REST API are in camelCase, those of other tools in snake_case; the data of an event is an
-object, or JSON in a string, or, as protobuf writes `bytes`, base64. What a payload says is never touched, down to the
-last digit of a number.
+Exports differ: the keys of the REST API are in camelCase, those of other tools in snake_case; the data of an event is
+an object, or JSON in a string, or, as protobuf writes `bytes`, base64. What a payload says is never touched, down to
+the last digit of a number.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import base64
 import binascii
 import re
 from dataclasses import dataclass
-from typing import Any, Final, NoReturn, TypeVar
+from typing import Final, NoReturn, TypeVar
 
 import msgspec
 
@@ -153,10 +153,10 @@ class _Reader:
         return camel
 
     def _pick(self, members: _Members, place: str, *keys: str) -> tuple[str, bytes]:
-        for key in keys:
-            if key in members:
-                return key, bytes(members[key])
-        self._refuse(f"there is no {keys[0]!r} in it", place)
+        key = next((key for key in keys if key in members), None)
+        if key is None:
+            self._refuse(f"there is no {keys[0]!r} in it", place)
+        return key, bytes(members[key])
 
     def _name(self, members: _Members, place: str, *keys: str) -> str | None:
         for key in keys:

@@ -18,8 +18,8 @@ class Report:
     """What came of replaying one history.
 
     Attributes:
-        status: `equal`: the code does what the history says, as far as that goes. `violation`: they part. `error`: there
-            was no replaying it, or the code reached outside or never came to rest.
+        status: `equal`: the code does what the history says, as far as that goes. `violation`: they part. `error`:
+            there was no replaying it, or the code reached outside or never came to rest.
         workflow_id: The id of the execution; None if the history could not be read.
         kind: The kind of the workflow, likewise.
         source: The file that the history was read from, or whatever else it is known by.
@@ -46,7 +46,7 @@ class Report:
             case "violation":
                 return f"{text}{self.error}\n{self.diff}".rstrip()
             case "error":
-                return f"{text}{type(self.error).__name__}: {self.error}"
+                return f"{text}{type(self.error).__name__}: {str(self.error).removeprefix(f'{self._name()}: ')}"
 
     @property
     def trace(self) -> str:

@@ -51,7 +51,7 @@ def waiting_line(reason: object) -> Line:
     return Line("suspended", f"suspended: {_clip(str(reason))}")
 
 
-def _recorded(event: RecordedEvent) -> Line | None:  # noqa: PLR0911 - one for each type of event
+def _recorded(event: RecordedEvent) -> Line | None:
     data = cast("dict[str, Any]", msgspec.json.decode(event.data)) if event.data else {}
     match event.type:
         case "TASK_SCHEDULED":
@@ -72,7 +72,7 @@ def _recorded(event: RecordedEvent) -> Line | None:  # noqa: PLR0911 - one for e
             return None
 
 
-def _made(command: Command) -> Line | None:  # noqa: PLR0911 - one for each kind of command
+def _made(command: Command) -> Line | None:
     match command:
         case ScheduleTask():
             return _task(command.kind)
