@@ -11,6 +11,7 @@ from flovyn.replay.execution import Execution, RunInfo
 from flovyn.replay.fault import fail, hold, holds_before
 from flovyn.replay.history import HistoryGap
 from flovyn.replay.operations import Operation
+from flovyn.replay.reenactment import Reenactment
 from flovyn.replay.submission import Status, Submission
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "Execution",
     "HistoryGap",
     "Operation",
+    "Reenactment",
     "RunInfo",
     "Status",
     "Submission",

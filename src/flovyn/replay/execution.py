@@ -97,7 +97,6 @@ class Execution:
         self._unrecorded: deque[Operation] = deque()
         self._unwanted: dict[str, int] = {}  # with the activation that decided it
         self.answered: dict[str, None] = {}
-        self._unseen = 0
         self._crash: BaseException | None = None
 
     # --- what the program calls -------------------------------------------------------------
@@ -144,23 +143,29 @@ class Execution:
 
         Raises:
             HistoryGap: These events do not follow the last one read.
-            DeterminismViolation: They were not written by this SDK.
+            DeterminismViolation: A worker without markers wrote some of them, behind activations that have one.
         """
         self.history.extend(events)
-        self.journal.load(self.history.kept)
+        self.journal.load(self.history)
         while self._unrecorded and self._unrecorded[0].index < self.journal.records:
             self._unrecorded.popleft()
+        self.let_go()
+
+    def let_go(self) -> None:
+        """Between activations: keep nothing of what has been re-enacted that nobody can ask for any more."""
+        journal, pending = self.journal, self.pending
+        self.history.let_go(journal.activation)
+        journal.let_go(pending[0].index if pending else journal.calls(Kind.OPERATION))
+        if not pending:
+            self.timers.let_go()
 
     @property
     def is_current(self) -> bool:
         """Whether the last activation that counts is the one that was last run here."""
-        kept, activation = self.history.kept, self.journal.activation
-        if len(kept) != activation:
+        history, activation = self.history, self.journal.activation
+        if history.counted != activation or history.final is not None:
             return False
-        if not kept:
-            return True
-        marker = kept[-1].marker
-        return marker is not None and marker.id == self.journal.salt
+        return history.newest is None or history.newest.id == self.journal.salt
 
     def start(self) -> None:
         """Begin the program; input that does not fit its signature fails it."""
@@ -174,15 +179,12 @@ class Execution:
 
     def horizon(self, last: int) -> list[Event]:
         """The events of the outside world that were not shown yet, up to a sequence number."""
-        externals, first = self.history.externals, self._unseen
-        end = first
-        while end < len(externals) and externals[end].sequence <= last:
-            end += 1
-        return externals[first:end]
+        return self.history.unseen(last)
 
     def see(self, last: int) -> None:
         """Everything up to a sequence number has been shown."""
-        self._unseen += len(self.horizon(last))
+        for event in self.history.see(last):
+            self._unwanted.pop(event.data.task, None)
         self.seen = max(self.seen, last)
 
     def deliver(self, event: Event) -> None:
@@ -203,11 +205,7 @@ class Execution:
             identity = identity.split("/")[1]
         elif identity.startswith(RESERVED):
             return
-        timer = self.timers.get(identity)
-        if timer is not None:
-            self.kernel.now = max(self.kernel.now, timer.due)
-            timer.fire()
-            self.timers.forget(identity)
+        self.timers.fire(identity)
 
     def unrecorded(self) -> Iterator[Operation]:
         """The operations to record now.
@@ -238,7 +236,7 @@ class Execution:
         unwanted = [task for task, decided in self._unwanted.items() if before is None or decided < before]
         return [
             task
-            for task in [*unwanted, *self.history.foreign_tasks()]
+            for task in [*unwanted, *self.history.stray_tasks]
             if task not in ended and task not in answered
         ]
 

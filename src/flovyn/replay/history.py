@@ -1,25 +1,43 @@
 """Which submissions of a history count, in order (rules 4 and 5).
 
-A submission stands in history as a block: the events that its commands made, up to the one that suspends or ends the
-workflow. It counts if its marker says that it follows the end of the last one that counts. The rest is foreign: late
-or repeated submissions that a server without fencing took, and blocks that hold nothing of the program.
+A submission stands in history as a block: the events that its commands made, from its marker up to the one that
+suspends or ends the workflow. It counts if its marker says that it follows the end of the last one that counts. The
+rest is foreign: late or repeated submissions that a server without fencing took, and failures that were retried.
+
+What a worker without markers wrote before the first block that counts is kept as it is: together with that block it is
+the first activation.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections import deque
+from typing import TYPE_CHECKING, Final
 
 from flovyn.errors import DeterminismViolation, FlovynError
 from flovyn.replay.events import ENDINGS, EXTERNAL, SUSPENDED, Event
 from flovyn.replay.marker import Marker
-from flovyn.replay.names import ACTIVATION
+from flovyn.replay.names import ACTIVATION, RESERVED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 __all__ = ["Block", "History", "HistoryGap"]
 
-_ENDED_TASK = frozenset({"TASK_COMPLETED", "TASK_FAILED", "TASK_CANCELLED"})
+# What the code of a workflow asks for: no server writes these by itself.
+_CALLED: Final = frozenset(
+    {
+        "TASK_SCHEDULED",
+        "TIMER_STARTED",
+        "OPERATION_COMPLETED",
+        "PROMISE_CREATED",
+        "CHILD_WORKFLOW_INITIATED",
+        "STATE_SET",
+        "STATE_CLEARED",
+        SUSPENDED,
+    }
+)
+_ENDED_CHILD: Final = frozenset({"CHILD_WORKFLOW_COMPLETED", "CHILD_WORKFLOW_FAILED", "CHILD_WORKFLOW_CANCELLED"})
+_ENDED_TASK: Final = frozenset({"TASK_COMPLETED", "TASK_FAILED", "TASK_CANCELLED"})
 
 
 class HistoryGap(FlovynError):
@@ -27,133 +45,242 @@ class HistoryGap(FlovynError):
 
 
 class Block:
-    """The events of one submission."""
+    """The events of one submission.
+
+    Attributes:
+        events: The marker first.
+        end: The event that suspends or ends the workflow.
+        marker: What the activation behind it had seen.
+    """
 
     __slots__ = ("end", "events", "marker")
 
-    def __init__(self, events: list[Event]) -> None:
+    def __init__(self, events: list[Event], marker: Marker) -> None:
         self.events: list[Event] = events
         self.end: Event = events[-1]
-        self.marker: Marker | None = next(
-            (
-                Marker.decode(event.data.result)
-                for event in events
-                if event.type == "OPERATION_COMPLETED" and event.data.operation == ACTIVATION
-            ),
-            None,
-        )
+        self.marker: Marker = marker
 
 
 class History:
-    """A history as far as it has been read; grows by `extend`, never shrinks.
+    """A history as far as it has been read; grows by `extend`.
+
+    What nobody will ask for any more is let go of, so a long history costs no more than what is still open in it.
 
     Attributes:
         length: The sequence number of the last event read.
         last: The end of the last block that counts, as a sequence number; 0 for none.
-        kept: The blocks that count, in order.
-        foreign: The blocks that do not.
-        externals: What the outside world told, in order.
+        counted: How many blocks count, the one that ended the workflow left out.
+        newest: The marker of the last of them.
+        kept: The blocks that count and were not let go of, in order.
+        final: The block that ended the workflow, if it counts and was not retried.
+        foreign: The markers of the blocks that do not count.
+        unmarked: What a worker without markers wrote, before any block that counts.
         armed: The timers that are armed on the server, by id, with the sequence number of their start.
-        ended_tasks: The tasks that have a terminal event.
+        ended_tasks: The tasks whose terminal event was read, but not shown to any activation.
+        ended_children: Likewise the children, by id where the event has one, else by name.
+        promises: The names of the promises that exist, whoever created them, by id.
+        promise_names: Their names.
+        stray_children: The open children of blocks that do not count: their names, by id.
+        stray_tasks: The open tasks of blocks that do not count.
+        stray_timers: The timers that such blocks have armed, reserved ones left out.
         ended: The event that ended the workflow, if one did.
     """
 
-    __slots__ = ("_block", "armed", "ended", "ended_tasks", "externals", "foreign", "kept", "last", "length")
+    __slots__ = (
+        "_ids",
+        "_marker",
+        "_open",
+        "_unseen",
+        "armed",
+        "counted",
+        "ended",
+        "ended_children",
+        "ended_tasks",
+        "final",
+        "foreign",
+        "kept",
+        "last",
+        "length",
+        "newest",
+        "promise_names",
+        "promises",
+        "stray_children",
+        "stray_tasks",
+        "stray_timers",
+        "unmarked",
+    )
 
     def __init__(self) -> None:
         self.length: int = 0
         self.last: int = 0
-        self.kept: list[Block] = []
-        self.foreign: list[Block] = []
-        self.externals: list[Event] = []
+        self.counted: int = 0
+        self.newest: Marker | None = None
+        self.kept: deque[Block] = deque()
+        self.final: Block | None = None
+        self.foreign: list[Marker] = []
+        self.unmarked: list[Event] = []
         self.armed: dict[str, int] = {}
         self.ended_tasks: dict[str, None] = {}
+        self.ended_children: dict[str, None] = {}
+        self.promises: dict[str, str] = {}
+        self.promise_names: dict[str, None] = {}
+        self.stray_children: dict[str, str] = {}
+        self.stray_tasks: dict[str, None] = {}
+        self.stray_timers: dict[str, None] = {}
         self.ended: Event | None = None
-        self._block: list[Event] = []
+        self._ids: dict[str, int] = {}  # of the blocks that count, with their ends
+        self._unseen: deque[Event] = deque()
+        self._open: list[Event] = []
+        self._marker: Marker | None = None
+
+    # --- reading ----------------------------------------------------------------------------
 
     def extend(self, events: Iterable[Event]) -> None:
         """Read on.
 
         Raises:
             HistoryGap: The first of these events does not follow the last one read, or there is a hole among them.
-            DeterminismViolation: A block was written by something that leaves no markers.
+            DeterminismViolation: Something that leaves no markers has written behind a block that counts.
         """
         for event in events:
             if event.sequence != self.length + 1:
                 raise HistoryGap(f"history has event {event.sequence} after event {self.length}")
             self.length = event.sequence
-            self._read(event)
+            kind = event.type
+            if kind in EXTERNAL:
+                self._unseen.append(event)
+                if kind == "TIMER_FIRED":
+                    self._disarm(event)
+                elif kind in _ENDED_TASK:
+                    self.ended_tasks[event.data.task] = None
+                    self.stray_tasks.pop(event.data.task, None)
+                elif kind in _ENDED_CHILD:
+                    self.ended_children[event.data.child or event.data.child_name] = None
+                    self.stray_children.pop(event.data.child, None)
+            elif kind != "WORKFLOW_STARTED":
+                self._read(kind, event)
 
-    def _read(self, event: Event) -> None:
-        kind = event.type
-        if kind in EXTERNAL:
-            self.externals.append(event)
-            if kind == "TIMER_FIRED":
-                self.armed.pop(event.data.timer_id or "", None)
-            elif kind in _ENDED_TASK:
-                self.ended_tasks[event.data.task] = None
-            return
-        if kind == "WORKFLOW_STARTED":
-            return
+    def _read(self, kind: str, event: Event) -> None:
+        if kind == "OPERATION_COMPLETED" and event.data.operation == ACTIVATION and self._marker is None:
+            self._marker = Marker.decode(event.data.result)
+        marker = self._marker
         if kind == "TIMER_STARTED":
-            self.armed[event.data.timer_id or ""] = event.sequence
+            # A submission that is taken once more arms nothing: a server knows the ids of its timers.
+            if marker is None or marker.id not in self._ids:
+                self.armed[event.data.timer_id or ""] = event.sequence
         elif kind == "TIMER_CANCELLED":
-            self.armed.pop(event.data.timer_id or "", None)
-        self._block.append(event)
+            self._disarm(event)
+        elif kind == "PROMISE_CREATED":
+            name = event.data.promise_name or ""
+            self.promises[event.data.promise_id or ""] = name
+            self.promise_names[name] = None
+        if marker is None:
+            self._read_unmarked(kind, event)
+            return
+        self._open.append(event)
         if kind == SUSPENDED or kind in ENDINGS:
-            block, self._block = Block(self._block), []
-            self._place(block)
+            block = Block(self._open, marker)
+            self._open, self._marker = [], None
+            if not marker.hold:  # nothing of the program is in one that holds it
+                self._place(block, marker)
 
-    def _place(self, block: Block) -> None:
+    def _disarm(self, event: Event) -> None:
+        timer = event.data.timer_id or ""
+        self.armed.pop(timer, None)
+        self.stray_timers.pop(timer, None)
+
+    def _read_unmarked(self, kind: str, event: Event) -> None:
+        if kind in ENDINGS:  # a server ends a workflow by itself (a forced cancel), or the code of another SDK did
+            self.ended = event
+        elif kind in _CALLED:
+            if self.last:
+                raise DeterminismViolation(
+                    f"event {event.sequence} ({kind}) was written by something that leaves no {ACTIVATION!r}, behind "
+                    "activations that do: a run cannot go back to the SDK that it came from"
+                )
+            self.unmarked.append(event)
+
+    def _place(self, block: Block, marker: Marker) -> None:
         ending = block.end.type in ENDINGS
         if ending:
             self.ended = block.end
-        marker = block.marker
-        if marker is None:
-            if ending:  # a server ends a workflow by itself (a forced cancel): no code of ours stands behind it
-                return
-            raise DeterminismViolation(
-                f"the events up to {block.end.sequence} were not written by this SDK (they carry no "
-                f"{ACTIVATION!r}); a run can only be continued by the SDK that began it"
-            )
-        if marker.hold:
-            self.foreign.append(block)
-            return
         if marker.after == self.last:
-            self.kept.append(block)
-            self.last = block.end.sequence
-        elif ending and marker.after < self.last:
-            # It did end the workflow: what it followed counts, what came between does not.
-            self.foreign += [kept for kept in self.kept if kept.end.sequence > marker.after]
-            self.kept = [*(kept for kept in self.kept if kept.end.sequence <= marker.after), block]
-            self.last = block.end.sequence
+            self.reopen()
         elif marker.after > self.last:
             raise HistoryGap(
                 f"the submission that ends at {block.end.sequence} follows {marker.after}, but the last one that "
                 f"counts ends at {self.last}"
             )
+        elif not ending:
+            self._disown(block)
+            return
         else:
-            self.foreign.append(block)
+            # It did end the workflow: what it followed counts, what came between does not.
+            self.reopen()
+            while self.kept and self.kept[-1].end.sequence > marker.after:
+                self._disown(self.kept.pop())
+                self.counted -= 1
+        self.last = block.end.sequence
+        self._ids.setdefault(marker.id, block.end.sequence)
+        if ending:
+            self.final = block
+        else:
+            self.kept.append(block)
+            self.counted += 1
+            self.newest = marker
 
-    def foreign_tasks(self) -> list[str]:
-        """Ids of the tasks that run away with blocks that do not count."""
-        return self._foreign_only("TASK_SCHEDULED")
+    def reopen(self) -> None:
+        """The workflow goes on though it had ended: the end was retried, and nothing of its activation counts.
 
-    def foreign_timers(self) -> list[str]:
-        """Ids of the timers, reserved ones left out, that blocks armed which do not count."""
-        return [timer for timer in self._foreign_only("TIMER_STARTED") if not timer.startswith("$")]
+        What comes next follows it all the same. The server has closed the timers.
+        """
+        final = self.final
+        if final is not None:
+            self.final = self.ended = None
+            self.armed = {timer: start for timer, start in self.armed.items() if start > final.end.sequence}
+            self._disown(final)
 
-    def _foreign_only(self, kind: str) -> list[str]:
-        if not self.foreign:
-            return []
-        kept = {_identity(event): None for block in self.kept for event in block.events if event.type == kind}
-        return [
-            identity
-            for block in self.foreign
-            for event in block.events
-            if event.type == kind and (identity := _identity(event)) not in kept
-        ]
+    def _disown(self, block: Block) -> None:
+        self.foreign.append(block.marker)
+        # Ids are salted with the activation's, so two blocks have one in common only if they are the same submission.
+        repeated = self._ids.get(block.marker.id, block.end.sequence) != block.end.sequence
+        if not repeated:
+            for event in block.events:
+                if event.type == "TASK_SCHEDULED" and event.data.task not in self.ended_tasks:
+                    self.stray_tasks[event.data.task] = None
+                elif event.type == "CHILD_WORKFLOW_INITIATED" and event.data.child not in self.ended_children:
+                    self.stray_children[event.data.child] = event.data.child_name
+                elif event.type == "TIMER_STARTED" and not (event.data.timer_id or "").startswith(RESERVED):
+                    self.stray_timers[event.data.timer_id or ""] = None
 
+    # --- what was read ----------------------------------------------------------------------
 
-def _identity(event: Event) -> str:
-    return event.data.task if event.type == "TASK_SCHEDULED" else event.data.timer_id or ""
+    @property
+    def opening(self) -> int:
+        """Where a worker without markers has begun to write, as a sequence number; 0 if none did."""
+        return self.unmarked[0].sequence if self.unmarked else 0
+
+    def unseen(self, last: int) -> list[Event]:
+        """The events of the outside world that no activation was shown, up to a sequence number."""
+        events: list[Event] = []
+        for event in self._unseen:
+            if event.sequence > last:
+                break
+            events.append(event)
+        return events
+
+    def see(self, last: int) -> list[Event]:
+        """Let go of the events of the outside world up to a sequence number, which are returned."""
+        events = self.unseen(last)
+        for event in events:
+            self._unseen.popleft()
+            if event.type in _ENDED_TASK:
+                self.ended_tasks.pop(event.data.task, None)
+            elif event.type in _ENDED_CHILD:
+                self.ended_children.pop(event.data.child or event.data.child_name, None)
+        return events
+
+    def let_go(self, activations: int) -> None:
+        """Let go of the blocks of the first activations, which have been re-enacted."""
+        while self.kept and self.counted - len(self.kept) < activations:
+            self.kept.popleft()

@@ -35,8 +35,9 @@ def reserved_commands(
         owed: CancelTask calls are owed.
     """
     armed = history.armed
+    timers.forget_doomed(armed)
     left = [timer for timer, when in timers.doomed.items() if when < activation]
-    commands: list[Command] = [CancelTimer(timer) for timer in [*left, *history.foreign_timers()] if timer in armed]
+    commands: list[Command] = [CancelTimer(timer) for timer in [*left, *history.stray_timers] if timer in armed]
 
     def keep(name: str, wanted: bool, duration_ms: int) -> None:
         mine = [timer for timer in armed if timer.startswith(f"{name}/")]

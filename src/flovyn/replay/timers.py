@@ -9,7 +9,7 @@ from flovyn.replay.commands import CancelTimer, StartTimer
 from flovyn.replay.journal import Journal, Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Container
 
     from flovyn.nursery.kernel import CancelScope, Kernel
 
@@ -28,10 +28,12 @@ class Timer:
         due: When it fires, likewise.
         activation: The number of the activation that started it.
         scope: The scope whose deadline it guards; None for a sleep.
-        wanted: Whether the program still waits for it.
+        fire: What happens in the program when it fires.
+        is_exact: Whether `due` is when it really fires; not if a worker without markers started it, at a time that
+            history does not tell.
     """
 
-    __slots__ = ("_fire", "activation", "due", "fired", "id", "scope", "started", "wanted")
+    __slots__ = ("activation", "due", "fire", "id", "is_exact", "scope", "started")
 
     def __init__(
         self,
@@ -41,23 +43,16 @@ class Timer:
         activation: int,
         scope: CancelScope | None,
         fire: Callable[[], None],
+        *,
+        is_exact: bool,
     ) -> None:
         self.id: str = identity
         self.started: float = started
         self.due: float = due
         self.activation: int = activation
         self.scope: CancelScope | None = scope
-        self.wanted: bool = True
-        self.fired: bool = False
-        self._fire = fire
-
-    def fire(self) -> None:
-        """TIMER_FIRED has come; only the first one counts."""
-        if not self.fired:
-            self.fired = True
-            if self.wanted:
-                self.wanted = False
-                self._fire()
+        self.fire: Callable[[], None] = fire
+        self.is_exact: bool = is_exact
 
 
 class DurableTimers:
@@ -67,11 +62,12 @@ class DurableTimers:
         doomed: Timers of earlier activations that the program has left, by id, with the activation that left them.
     """
 
-    __slots__ = ("_journal", "_kernel", "_timers", "doomed")
+    __slots__ = ("_awaited", "_journal", "_kernel", "_left", "doomed")
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
-        self._timers: dict[str, Timer] = {}
+        self._awaited: dict[str, Timer] = {}
+        self._left: dict[str, Timer] = {}
         self.doomed: dict[str, int] = {}
 
     def bind(self, kernel: Kernel) -> None:
@@ -90,13 +86,16 @@ class DurableTimers:
         duration_ms = max(1, math.ceil(round(min((due - now) * 1000, _LONGEST_MS), 2)))
         index = journal.calls(Kind.TIMER)
         recorded = journal.call(Kind.TIMER, f"a timer of {duration_ms} ms")
+        is_exact = True
         if recorded is not None:
             identity = recorded.data.timer_id or ""
+            is_exact = recorded.sequence > journal.unmarked_end
         else:
             identity = f"timer-{index}.{journal.salt}"
             journal.commands.append(StartTimer(identity, duration_ms))
-        timer = Timer(identity, now, max(due, now + duration_ms / 1000), journal.activation, scope, fire)
-        self._timers[identity] = timer
+        due = max(due, now + duration_ms / 1000)
+        timer = Timer(identity, now, due, journal.activation, scope, fire, is_exact=is_exact)
+        self._awaited[identity] = timer
         return timer
 
     def cancel(self, token: object) -> None:
@@ -106,22 +105,39 @@ class DurableTimers:
         that does not come to count can then have cancelled nothing.
         """
         assert isinstance(token, Timer)
-        if token.fired or not token.wanted:
+        if self._awaited.pop(token.id, None) is None:
             return
-        token.wanted = False
+        if token.scope is not None:
+            self._left[token.id] = token
         if token.activation < self._journal.activation:
             self.doomed[token.id] = self._journal.activation
         elif self._journal.live:
             self._journal.commands.append(CancelTimer(token.id))
 
+    def fire(self, identity: str) -> None:
+        """TIMER_FIRED has come; only the first one counts, and only if the program still waits for the timer."""
+        timer = self._awaited.pop(identity, None)
+        if timer is not None:
+            if timer.is_exact:
+                self._kernel.now = max(self._kernel.now, timer.due)
+            timer.fire()
+
     def get(self, identity: str) -> Timer | None:
-        """The timer with this id, if the program has started it."""
-        return self._timers.get(identity)
+        """The timer with this id, if the program has started it and it was not let go of."""
+        return self._awaited.get(identity) or self._left.get(identity)
 
     def awaited(self) -> list[Timer]:
         """The timers that the program waits for, in the order in which they were started."""
-        return [timer for timer in self._timers.values() if timer.wanted]
+        return list(self._awaited.values())
 
-    def forget(self, identity: str) -> None:
-        """Drop a timer that nothing can name any more."""
-        self._timers.pop(identity, None)
+    def let_go(self) -> None:
+        """Forget the timers that the program has left: no operation is under way that one of them might end.
+
+        A scope keeps all the timers that its deadline ever had for as long as one is: a record may name any of them.
+        """
+        self._left.clear()
+
+    def forget_doomed(self, armed: Container[str]) -> None:
+        """Those that are armed no longer need no cancelling."""
+        if self.doomed:
+            self.doomed = {timer: when for timer, when in self.doomed.items() if timer in armed}

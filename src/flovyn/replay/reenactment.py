@@ -1,0 +1,282 @@
+"""Re-enacting a run: what its activations saw, one event at a time, and what they did about it.
+
+A re-enactment is driven from outside: `slices` does the work piece by piece, so that the host can attend to other
+things in between.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Generator, Iterator
+from enum import Enum, auto
+from typing import TYPE_CHECKING, Final
+
+from flovyn.replay.records import Answer, Cancelled, Deadline, read_answer
+
+if TYPE_CHECKING:
+    from flovyn.replay.events import Event
+    from flovyn.replay.execution import Execution
+    from flovyn.replay.history import Block
+    from flovyn.replay.operations import Operation
+
+__all__ = ["Pause", "Reenactment", "Work"]
+
+_SLICE: Final = 64
+"""How much is done before the host may breathe, in events: about a millisecond of an ordinary program."""
+
+_STEPS: Final = 256
+"""As many scheduler steps weigh as much as a whole slice."""
+
+_EVENT_BYTES: Final = 16_384
+"""A payload of this size weighs as much as one more event: it may have to be decoded."""
+
+
+class Pause(Enum):
+    """Why the work stops for a moment.
+
+    Attributes:
+        EVENT: An event was dealt with.
+        STEPS: The program has made many steps without coming to rest.
+        HOST: Nothing can move before the host has the answer of an operation.
+    """
+
+    EVENT = auto()
+    STEPS = auto()
+    HOST = auto()
+
+
+Work = Generator[Pause, None, None]
+
+
+class Reenactment:
+    """Everything that the activations of a run have done, and nothing more.
+
+    No event is delivered that no activation has seen. What a worker without markers wrote is re-enacted as one
+    activation, as far as it goes, if no activation of this SDK has followed it.
+
+    Args:
+        execution: The run; its history has been read. Afterwards it stands where its last activation left it.
+        at_ms: The clock, epoch milliseconds, where history has none: of what a worker without markers wrote.
+
+    Attributes:
+        finished: Whether everything is re-enacted.
+
+    Example:
+        ```python
+        from flovyn.replay import Execution, Reenactment
+
+        def where_it_stands(execution: Execution) -> str:
+            for _ in Reenactment(execution).slices():
+                pass
+            return execution.waiting()
+        ```
+    """
+
+    def __init__(self, execution: Execution, *, at_ms: int = 0) -> None:
+        self.finished: bool = False
+        self._execution = execution
+        self._at_ms = at_ms
+        self._delivered = 0
+        self._stopped = False
+        self._more = False
+        self._recorded_order: deque[int] = deque()
+        self._weight = 0
+        self._work = self._run()
+
+    def slices(self) -> Iterator[None]:
+        """Move on until nothing can move; yields now and then, for the host to breathe.
+
+        Raises:
+            DeterminismError: The code disagrees with its history, reached outside, or does not come to rest.
+        """
+        kernel = self._execution.kernel
+        while True:
+            # The host is hidden once for a slice, not for every event in it; when it gets its turn, it is all there.
+            with kernel.activation():
+                pause = self._slice()
+            if pause is None:
+                self.finished = True
+                return
+            if pause is Pause.HOST:
+                return
+            yield
+
+    def _slice(self) -> Pause | None:
+        self._weight = 0
+        for pause in self._work:
+            if pause is not Pause.EVENT:
+                return pause
+            self._weight += 1
+            if self._weight >= _SLICE:
+                return pause
+        return None
+
+    # --- the activations of the past --------------------------------------------------------
+
+    def _run(self) -> Work:
+        yield from self._reenact_all()
+        history = self._execution.history
+        if history.final is not None:
+            self._execution.journal.load_final(history.final)
+            yield from self._reenact(history.final)
+        elif history.unmarked and not history.counted:
+            yield from self._reenact_unmarked()
+
+    def _reenact_all(self) -> Work:
+        history, journal = self._execution.history, self._execution.journal
+        while history.counted > journal.activation:
+            yield from self._reenact(history.kept[-(history.counted - journal.activation)])
+
+    def _reenact(self, block: Block) -> Work:
+        marker, execution = block.marker, self._execution
+        self._recorded_order = deque(marker.ops)
+        self._more = marker.more
+        execution.journal.live = False
+        yield from self._activate(execution.horizon(marker.seen), marker.at)
+        self._see(marker.seen)
+        execution.journal.check_used_up()
+        execution.let_go()
+
+    def _reenact_unmarked(self) -> Work:
+        execution = self._execution
+        last = (execution.history.ended or execution.history.unmarked[-1]).sequence
+        execution.journal.lenient = True
+        self._more = True
+        yield from self._activate(execution.horizon(last), self._at_ms)
+        self._see(last)
+
+    # --- one activation ---------------------------------------------------------------------
+
+    def _see(self, last: int) -> None:
+        execution = self._execution
+        execution.see(last)
+        unmarked = execution.history.unmarked
+        if unmarked and last >= unmarked[-1].sequence:
+            execution.journal.ignore_unmarked()
+
+    def _activate(self, events: list[Event], at_ms: int) -> Work:
+        execution = self._execution
+        kernel, journal = execution.kernel, execution.journal
+        journal.activation += 1
+        self._stopped = False
+        kernel.steps = 0
+        kernel.now = max(kernel.now, at_ms / 1000)
+        first = 0
+        if journal.activation == 1:
+            # The whole first horizon is there before the first step: a signal sent with the start is seen at once.
+            opening = execution.history.opening
+            while first < len(events) and (not opening or events[first].sequence < opening):
+                self._deliver(events[first])
+                first += 1
+            execution.start()
+        yield from self._settle()
+        for event in events[first:]:
+            # Most events move the program by a few steps only: a long history is long by their number.
+            self._weight += (len(event.data.output) + len(event.data.result)) // _EVENT_BYTES
+            yield Pause.EVENT
+            if execution.result is not None or self._stopped:
+                return
+            self._deliver(event)
+            yield from self._settle()
+
+    def _deliver(self, event: Event) -> None:
+        self._execution.deliver(event)
+        self._delivered = event.sequence
+
+    def _settle(self) -> Work:
+        """Run to quiescence, and answer every operation before anything else happens (rule 2)."""
+        execution = self._execution
+        kernel, pending = execution.kernel, execution.pending
+        while True:
+            while not kernel.run(_STEPS):
+                yield Pause.STEPS
+            execution.raise_crash()
+            if execution.journal.poison is not None:
+                raise execution.journal.poison
+            if pending:
+                self._drop_given_up(pending)
+            if not pending:
+                return
+            answered = yield from self._answered(pending)
+            if answered is None:
+                return
+            self._answer(*answered)
+            yield Pause.EVENT
+
+    def _answered(self, pending: list[Operation]) -> Generator[Pause, None, tuple[Operation, Answer] | None]:
+        """The operation that is answered next, and how; None if no further one is, in this activation."""
+        yield from ()
+        return self._recorded_answer(pending)
+
+    def _recorded_answer(self, pending: list[Operation]) -> tuple[Operation, Answer] | None:
+        journal = self._execution.journal
+        here = self._recorded(pending)
+        if not here:
+            if not self._more:
+                operation = pending[0]
+                journal.violate(
+                    f"operation {operation.index} has no record: activation {journal.activation} did not call it",
+                    expected=None,
+                    got=operation.name,
+                )
+            self._stopped = True
+            return None
+        if not self._recorded_order:
+            return here[0]
+        index = self._recorded_order.popleft()
+        for operation, answer in here:
+            if operation.index == index:
+                return operation, answer
+        return journal.violate(
+            f"operation {index} was answered here, the code does not wait for it", expected=None, got=None
+        )
+
+    def _recorded(self, pending: list[Operation]) -> list[tuple[Operation, Answer]]:
+        """The operations that history has an answer for, by now."""
+        journal = self._execution.journal
+        here: list[tuple[Operation, Answer]] = []
+        for operation in pending:
+            recorded = journal.answer(operation.index)
+            if recorded is not None and recorded.activation <= journal.activation:
+                answer = read_answer(recorded.event.data.result)
+                if not isinstance(answer, Cancelled):
+                    here.append((operation, answer))
+        return here
+
+    def _answer(self, operation: Operation, answer: Answer) -> None:
+        execution = self._execution
+        execution.pending.remove(operation)
+        operation.answer = answer
+        if not isinstance(answer, Deadline):
+            execution.kernel.wake(operation.task)
+            return
+        timer = execution.timers.get(answer.timer_id)
+        if timer is None or timer.scope is None:
+            execution.journal.violate(
+                f"operation {operation.index} ended by the deadline {answer.timer_id}, which guards no scope",
+                expected=answer.timer_id,
+                got=None,
+            )
+        execution.kernel.now = max(execution.kernel.now, timer.due)
+        timer.scope.cancel()
+        if not operation.given_up:
+            execution.journal.violate(
+                f"operation {operation.index} ended by the deadline {answer.timer_id}, which does not reach it",
+                expected=answer.timer_id,
+                got=None,
+            )
+
+    def _drop_given_up(self, pending: list[Operation]) -> None:
+        journal = self._execution.journal
+        for operation in [operation for operation in pending if operation.given_up]:
+            pending.remove(operation)
+            recorded = journal.answer(operation.index)
+            # What a worker without markers wrote knows no cancelling.
+            if recorded is None or not recorded.activation:
+                continue
+            if not isinstance(read_answer(recorded.event.data.result), Cancelled):
+                journal.violate(
+                    f"operation {operation.index} was cancelled by the code, history has its end",
+                    expected=operation.name,
+                    got="cancelled",
+                )
