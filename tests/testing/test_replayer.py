@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import anyio
 import pytest
 
-from flovyn import DefinitionError, DeterminismViolation, WorkflowContext, task, workflow
+from flovyn import DeterminismViolation, WorkflowContext, task, workflow
 from flovyn.testing import History, Replayer, Report
 from replay.replay_platform import Run
 from testing.recording import history_of, recorded
