@@ -155,6 +155,28 @@ class Machine(RuleBasedStateMachine):
                 assert token not in self.accepted.setdefault(task, set())
                 self.accepted[task].add(token)
 
+    @rule(data=st.data())
+    def signal(self, data: st.DataObject) -> None:
+        run = data.draw(st.sampled_from(self.runs))
+        try:
+            sent = self.world.signal(run)
+        except FailedPrecondition:
+            assert self.world.status(run) in {"COMPLETED", "FAILED", "CANCELLED"}
+        else:
+            assert self.world.history(run)[sent - 1][0] == "SIGNAL_RECEIVED"
+            assert self.world.status(run) in {"PENDING", "RUNNING"}
+
+    @rule(key=st.sampled_from(["key-1", "key-3"]))
+    def signal_with_start(self, key: str) -> None:
+        try:
+            sent = self.world.signal_with_start(key)
+        except AlreadyExists:
+            return
+        assert (sent.run_id in self.runs) is not sent.created
+        if sent.created:
+            self.runs.append(sent.run_id)
+        assert self.world.status(sent.run_id) in {"PENDING", "RUNNING"}
+
     @rule(how=st.sampled_from(["resolve", "reject"]), data=st.data())
     def settle_promise(self, how: str, data: st.DataObject) -> None:
         promises = self.world.store.promises.all()

@@ -391,7 +391,7 @@ async def test_every_refusal_has_its_own_class() -> None:
         with pytest.raises(InvalidArgument, match="worker_id is empty"):
             await client.poll(worker="")
         with pytest.raises(Unimplemented):
-            await client.channel.unary(methods.SIGNAL_WORKFLOW, pb.SignalWorkflowRequest(org_id=server.org_id))
+            await client.channel.unary(methods.POLL_AGENT, pb.PollAgentRequest(org_id=server.org_id))
         run = await client.start()
         with pytest.raises(FailedPrecondition, match="is not claimed by anybody"):
             await client.submit(run, complete())
@@ -439,6 +439,37 @@ async def test_promises_are_settled_from_outside() -> None:
         assert (await client.history(run))[-2:] == ["PROMISE_RESOLVED", "PROMISE_REJECTED"]
         with pytest.raises(NotFound, match="promise 'x' is unknown"):
             await client.channel.unary(methods.REJECT_PROMISE, pb.RejectPromiseRequest(promise_id="x"))
+
+
+async def test_signals_reach_a_workflow_with_and_without_starting_it() -> None:
+    async with served() as (server, client):
+        request = pb.SignalWithStartWorkflowRequest(
+            org_id=server.org_id,
+            workflow_id="cart-7",
+            workflow_kind="order",
+            workflow_input=b"{}",
+            signal_name="add",
+            signal_value=b"1",
+        )
+        first = (await client.channel.unary(methods.SIGNAL_WITH_START_WORKFLOW, request)).message
+        second = (await client.channel.unary(methods.SIGNAL_WITH_START_WORKFLOW, request)).message
+        run = first.workflow_execution_id
+        assert (first.workflow_created, first.signal_event_sequence) == (True, 2)
+        assert second == pb.SignalWithStartWorkflowResponse(workflow_execution_id=run, signal_event_sequence=3)
+        signal = pb.SignalWorkflowRequest(
+            org_id=server.org_id, workflow_execution_id=run, signal_name="pay", signal_value=b"2"
+        )
+        reply = await client.channel.unary(methods.SIGNAL_WORKFLOW, signal)
+        assert reply.message.signal_event_sequence == 4
+        assert await client.data(run, "SIGNAL_RECEIVED") == [
+            {"signalName": "add", "signalValue": 1},
+            {"signalName": "add", "signalValue": 1},
+            {"signalName": "pay", "signalValue": 2},
+        ]
+        assert (await client.poll())[0] == run
+        foreign = pb.SignalWorkflowRequest(org_id="another", workflow_execution_id=run, signal_name="pay")
+        with pytest.raises(PermissionDenied, match="does not belong to organisation 'another'"):
+            await client.channel.unary(methods.SIGNAL_WORKFLOW, foreign)
 
 
 async def test_cancelling_and_failing_tasks() -> None:

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import msgspec
 
-from flovyn.server.engine import Caller, Engine, Poller, Start
+from flovyn.server.engine import Caller, Engine, Poller, Signalled, Start
 from flovyn.server.engine.invariants import violations
 from flovyn.server.store import Store
 from flovyn.wire.messages.flovyn import v1 as pb
@@ -173,6 +173,16 @@ class World:
 
     def types(self, run_id: str) -> list[str]:
         return [event_type for event_type, _ in self.history(run_id)]
+
+    # --- signals ----------------------------------------------------------------------------
+
+    def signal(self, run_id: str, name: str = "go", value: bytes = b"1") -> int:
+        """The signal's number in the history."""
+        return self.engine.signals.signal(self.caller(), run_id, name, value).sequence
+
+    def signal_with_start(self, key: str, name: str = "go", value: bytes = b"1", **options: Any) -> Signalled:
+        wanted = Start(**{"kind": "order", "payload": b"{}", "key": key, **options})
+        return self.engine.signals.signal_with_start(self.caller(), wanted, name, value)
 
     # --- promises ---------------------------------------------------------------------------
 

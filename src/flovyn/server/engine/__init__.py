@@ -14,16 +14,18 @@ from flovyn.server import limits
 from flovyn.server.engine import cancellation, events, fencing, history
 from flovyn.server.engine.core import Caller, Core, Ready
 from flovyn.server.engine.promises import Promises
+from flovyn.server.engine.signals import Signalled, Signals
+from flovyn.server.engine.starting import Start
 from flovyn.server.engine.tasks import ClaimedTask, Tasks
 from flovyn.server.engine.workers import Poller, Workers
-from flovyn.server.engine.workflows import ClaimedRun, Start, Started, Workflows
+from flovyn.server.engine.workflows import ClaimedRun, Started, Workflows
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from flovyn.server.store import Store
 
-__all__ = ["Caller", "ClaimedRun", "ClaimedTask", "Engine", "Poller", "Ready", "Start", "Started"]
+__all__ = ["Caller", "ClaimedRun", "ClaimedTask", "Engine", "Poller", "Ready", "Signalled", "Start", "Started"]
 
 
 class Engine:
@@ -49,6 +51,7 @@ class Engine:
         self.core = core
         self.workflows: Workflows = Workflows(core)
         self.tasks: Tasks = Tasks(core)
+        self.signals: Signals = Signals(core, self.workflows)
         self.promises: Promises = Promises(core)
         self.workers: Workers = Workers(core)
         now = clock()

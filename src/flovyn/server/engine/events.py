@@ -21,6 +21,7 @@ __all__ = [
     "promise_rejected",
     "promise_resolved",
     "promise_timeout",
+    "signal_received",
     "state_cleared",
     "state_set",
     "task_cancelled",
@@ -99,6 +100,11 @@ def state_set(key: str, value: msgspec.Raw) -> Event:
 def state_cleared(key: str) -> Event:
     """A state key was dropped."""
     return Event("STATE_CLEARED", _encode({"key": key}))
+
+
+def signal_received(name: str, *, value: msgspec.Raw) -> Event:
+    """Somebody sent a value."""
+    return Event("SIGNAL_RECEIVED", _encode({"signalName": name, "signalValue": value}))
 
 
 def promise_created(promise_id: str, *, name: str, timeout_ms: int | None, key: str | None) -> Event:

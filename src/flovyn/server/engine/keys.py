@@ -27,7 +27,7 @@ def lifetime_ms(key: str, ttl_seconds: int | None, field: str = "idempotency_key
     return validation.within(ttl, f"{field}_ttl_seconds", low, high) * 1000
 
 
-def find(core: Core, org_id: str, key: str, of: TargetOf) -> str | None:
+def find(core: Core, org_id: str, key: str, of: TargetOf, field: str = "idempotency_key") -> str | None:
     """The id of what an unexpired key stands for; None if it is free.
 
     Raises:
@@ -37,7 +37,7 @@ def find(core: Core, org_id: str, key: str, of: TargetOf) -> str | None:
     if target is None:
         return None
     if target.of != of:
-        raise taken(key, target)
+        raise taken(key, target, field)
     return target.id
 
 

@@ -2,47 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from flovyn.errors import InvalidArgument, NotFound
-from flovyn.server.engine import cancellation, events, fencing, history, keys, payloads, validation
+from flovyn.server.engine import cancellation, events, fencing, history, keys, starting, validation
 from flovyn.server.engine.commands import Closing, translate
-from flovyn.server.store.keys import Target
-from flovyn.server.store.runs import RunRow
 from flovyn.wire.messages.flovyn import v1 as pb
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from flovyn.server.engine.core import Caller, Core
+    from flovyn.server.engine.starting import Start
     from flovyn.server.engine.workers import Poller
+    from flovyn.server.store.runs import RunRow
     from flovyn.server.store.tasks import TaskRow
 
-__all__ = ["ClaimedRun", "Start", "Started", "Workflows"]
-
-
-@dataclass(frozen=True, slots=True)
-class Start:
-    """What somebody wants to have started.
-
-    Attributes:
-        kind: The workflow's kind; nobody need have registered it yet.
-        payload: Its input as JSON; nothing at all means null.
-        queue: Where it waits for a worker; empty means the default queue.
-        priority_seconds: By how much it stands earlier in the queue than its age says.
-        key: An idempotency key.
-        key_ttl_seconds: How long the key counts.
-    """
-
-    kind: str
-    payload: bytes = b""
-    queue: str = ""
-    version: str | None = None
-    priority_seconds: int = 0
-    metadata: Mapping[str, str] = field(default_factory=dict[str, str])
-    key: str | None = None
-    key_ttl_seconds: int | None = None
+__all__ = ["ClaimedRun", "Started", "Workflows"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,23 +72,14 @@ class Workflows:
             AlreadyExists: The idempotency key stands for something that is no workflow.
         """
         core = self._core
-        now = core.clock()
-        key = wanted.key
-        expires_at = now if key is None else now + keys.lifetime_ms(key, wanted.key_ttl_seconds)
-        run = _new_run(core, caller.org_id, now, wanted)
-        payload = payloads.checked(wanted.payload, "input")
-        started = events.workflow_started(kind=run.kind, payload=payload, metadata=wanted.metadata)
+        prepared = starting.prepare(core, caller.org_id, wanted)
         with core.transaction():
-            if key is not None:
-                existing = keys.find(core, caller.org_id, key, "workflow")
+            if wanted.key is not None:
+                existing = keys.find(core, caller.org_id, wanted.key, "workflow")
                 if existing is not None:
                     return Started(existing, key_used=True, key_new=False)
-                core.store.keys.put(caller.org_id, key, Target("workflow", run.id), expires_at)
-            core.store.runs.insert(run, wanted.payload)
-            history.append(core, run, [started], external=True)
-            core.store.runs.save(run)
-            core.make_ready("workflow", run.org_id, run.queue, run.kind)
-        return Started(run.id, key_used=False, key_new=True)
+            starting.create(core, prepared)
+        return Started(prepared.run.id, key_used=False, key_new=True)
 
     def claim(self, caller: Caller, poller: Poller) -> ClaimedRun | None:
         """Give the first run that the poller can work on into its hands, if there is one."""
@@ -211,32 +179,6 @@ class Workflows:
         if run is None or run.org_id != caller.org_id:
             raise NotFound(f"workflow execution {validation.shown(run_id)} is unknown")
         return run
-
-
-def _new_run(core: Core, org_id: str, now: int, wanted: Start) -> RunRow:
-    priority_ms = wanted.priority_seconds * 1000
-    version = wanted.version
-    return RunRow(
-        n=0,
-        id=core.new_id(),
-        org_id=org_id,
-        kind=validation.name(wanted.kind, "workflow_kind"),
-        queue=validation.queue_name(wanted.queue, "queue"),
-        version=None if version is None else validation.text(version, "workflow_version"),
-        priority_ms=priority_ms,
-        created_at=now,
-        position=now - priority_ms,
-        status="PENDING",
-        sequence=0,
-        external_sequence=0,
-        cancel_reason=None,
-        completed_at=None,
-        claim_token=None,
-        claim_worker=None,
-        claim_process=None,
-        claim_sequence=0,
-        contested=0,
-    )
 
 
 _STATUS_OF: Final[dict[int, str]] = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from flovyn.server.acceptor import Routes
-from flovyn.server.rpc import tasks, workers, workflows
+from flovyn.server.rpc import messages, tasks, workers, workflows
 
 if TYPE_CHECKING:
     from flovyn.server.shell import Shell
@@ -17,6 +17,7 @@ def routes(shell: Shell) -> Routes:
     """Every RPC that this server answers; the acceptor refuses all others as UNIMPLEMENTED."""
     table = Routes()
     workflows.add(table, shell)
+    messages.add(table, shell)
     tasks.add(table, shell)
     workers.add(table, shell)
     return table

@@ -88,16 +88,6 @@ class _Workflows:
         self._engine.workflows.submit(caller, request.workflow_execution_id, request.commands, request.status)
         return Empty()
 
-    async def resolve(self, call: Call, request: pb.ResolvePromiseRequest) -> Empty:
-        caller = self._shell.caller(call)
-        self._engine.promises.resolve(caller, request.promise_id, request.value)
-        return Empty()
-
-    async def reject(self, call: Call, request: pb.RejectPromiseRequest) -> Empty:
-        caller = self._shell.caller(call)
-        self._engine.promises.reject(caller, request.promise_id, request.error)
-        return Empty()
-
 
 def add(routes: Routes, shell: Shell) -> None:
     """Answer the service's RPCs."""
@@ -106,5 +96,3 @@ def add(routes: Routes, shell: Shell) -> None:
     routes.unary(methods.POLL_WORKFLOW, shell.settling(service.poll))
     routes.unary(_RAW_GET_EVENTS, shell.settling(service.events))
     routes.unary(methods.SUBMIT_WORKFLOW_COMMANDS, shell.settling(service.submit))
-    routes.unary(methods.RESOLVE_PROMISE, shell.settling(service.resolve))
-    routes.unary(methods.REJECT_PROMISE, shell.settling(service.reject))
