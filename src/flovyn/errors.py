@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import Any
 
 __all__ = [
+    "AllFailed",
     "AlreadyExists",
     "ConfigurationError",
     "ConnectionLost",
@@ -28,6 +29,7 @@ __all__ = [
     "InvalidArgument",
     "MalformedHistory",
     "MalformedMessage",
+    "NonRetryableError",
     "NotFound",
     "OperationFailed",
     "PayloadError",
@@ -339,6 +341,18 @@ class TaskTimeout(ExecutionError):
         super().__init__(message)
         self.task_id = task_id
         self.kind = kind
+
+
+class NonRetryableError(ExecutionError):
+    """Raised by a task or by the function of a `ctx.run`: no further attempt is made, whatever is left.
+
+    Example:
+        >>> from flovyn import RetryPolicy
+        >>> class CardDeclined(NonRetryableError):
+        ...     pass
+        >>> RetryPolicy(max_attempts=5).allows(1, CardDeclined("no such card"))
+        False
+    """
 
 
 class OperationFailed(ExecutionError):

@@ -15,12 +15,14 @@ from flovyn import (
     ConnectionLost,
     DeterminismError,
     FailedPrecondition,
+    FlovynError,
     InvalidArgument,
     NotFound,
     PayloadTooLarge,
     ServerError,
     ServerUnavailable,
     TaskContext,
+    Unimplemented,
     UsageError,
     Workflow,
     WorkflowContext,
@@ -31,7 +33,9 @@ from flovyn.serde.envelope import parse_error
 from flovyn.wire import coding, methods
 from flovyn.wire.messages.flovyn import v1 as pb
 from flovyn.wire.transport import NO_METADATA, Method, Reply
-from flovyn.worker.execution import Executions, FaultPolicy
+from flovyn.worker.execution import Executions
+from flovyn.worker.options import ViolationPolicy, WorkerOptions
+from worker.fakes import until
 
 pytestmark = pytest.mark.anyio
 
@@ -161,9 +165,14 @@ def nobody(task_id: str, reason: str) -> None:
 
 
 def executions(
-    server: OneRun, *workflows: Workflow[..., Any], on_fault: FaultPolicy = "hold", cache_size: int = 10
+    server: OneRun,
+    *workflows: Workflow[..., Any],
+    on_violation: ViolationPolicy = "hold",
+    cache_size: int = 10,
+    **more: Any,
 ) -> Executions:
-    return Executions(server, workflows or (one_task,), cancel_task=nobody, on_fault=on_fault, cache_size=cache_size)
+    options = WorkerOptions(on_violation=on_violation, cache_size=cache_size, **more)
+    return Executions(server, workflows or (one_task,), cancel_task=nobody, options=options)
 
 
 MARK, TASK, TIMER = pb.CommandType.RECORD_OPERATION, pb.CommandType.SCHEDULE_TASK, pb.CommandType.START_TIMER
@@ -231,7 +240,7 @@ async def test_what_had_no_effect_is_called_again(call: str) -> None:
 
 
 async def test_an_outage_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("flovyn.worker.execution._OUTAGE", Backoff(initial=0.001, maximum=0.001))
+    monkeypatch.setattr("flovyn.worker.runs._OUTAGE", Backoff(initial=0.001, maximum=0.001))
     server = OneRun()
     server.errors["GetEvents"] = [ServerUnavailable(f"away {number}") for number in range(100)]
     with anyio.fail_after(5), pytest.raises(ServerUnavailable):
@@ -291,7 +300,7 @@ async def test_code_that_disagrees_fails_the_workflow_where_that_is_the_policy()
     runs = executions(server)
     await runs.execute(polled(), CLAIM)
     runs.close()
-    await executions(server, changed, on_fault="fail").execute(polled(), CLAIM)
+    await executions(server, changed, on_violation="fail").execute(polled(), CLAIM)
     assert server.last() == [MARK, FAIL]
     failure = server.submitted[-1].commands[-1].fail_workflow
     assert failure is not None
@@ -299,19 +308,39 @@ async def test_code_that_disagrees_fails_the_workflow_where_that_is_the_policy()
     assert parse_error(failure.error).type == "DeterminismViolation"
 
 
-async def test_more_than_the_wire_takes_fails_the_workflow() -> None:
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        PayloadTooLarge("300 bytes are over 200", size=300, limit=200),
+        UsageError("commands[1].schedule_task.kind: text that cannot be written as UTF-8"),
+        InvalidArgument("commands[1].kind is too long"),
+    ],
+    ids=repr,
+)
+async def test_commands_that_nobody_can_take_fail_the_workflow(refusal: FlovynError) -> None:
+    """They would come every time, and whoever waits for the workflow would wait for ever."""
     server = OneRun()
-    server.errors["SubmitWorkflowCommands"] = [PayloadTooLarge("300 bytes are over 200", size=300, limit=200)]
+    server.errors["SubmitWorkflowCommands"] = [refusal]
     await executions(server).execute(polled(), CLAIM)
     assert server.last() == [MARK, FAIL]
-    assert parse_error(server.error()).type == "PayloadTooLarge"
+    failure = server.submitted[-1].commands[-1].fail_workflow
+    assert failure is not None
+    assert failure.failure_type == "ERROR"
+    info = parse_error(failure.error)
+    assert (info.type, info.message) == (type(refusal).__name__, refusal.message)
+    assert server.tasks == []
 
 
 @pytest.mark.parametrize("claim", [CLAIM, {}], ids=["fenced", "not fenced"])
 async def test_cancels_go_out_once_the_submission_counts(claim: dict[str, str]) -> None:
     server = OneRun()
     told: list[tuple[str, str]] = []
-    runs = Executions(server, [gives_up], cancel_task=lambda task_id, reason: told.append((task_id, reason)))
+    runs = Executions(
+        server,
+        [gives_up],
+        cancel_task=lambda task_id, reason: told.append((task_id, reason)),
+        options=WorkerOptions(),
+    )
     await runs.execute(polled("gives_up", b"null"), claim)
     timer = server.submitted[0].commands[1].start_timer
     assert timer is not None
@@ -345,6 +374,79 @@ async def test_what_is_kept_alive_is_bounded() -> None:
     assert ended == ["evicted", "evicted"]
 
 
+async def test_what_is_kept_alive_is_kept_for_a_time_only() -> None:
+    server = OneRun()
+    ended: list[str] = []
+
+    @workflow(kind="one_task")
+    async def watched(ctx: WorkflowContext, number: int) -> None:
+        try:
+            await ctx.schedule(double, number)
+        finally:
+            ended.append("evicted")
+
+    runs = executions(server, watched, cache_age=0.05)
+    async with anyio.create_task_group() as tg:
+        tg.start_soon(runs.keep_young)
+        await runs.execute(polled(), CLAIM)
+        assert ended == []
+        await until(lambda: ended)
+        tg.cancel_scope.cancel()
+    server.append("TASK_COMPLETED", taskExecutionId=server.tasks[0], output=42)
+    await runs.execute(polled(), CLAIM)  # from the start, which shows in nothing else
+    assert server.last() == [MARK, COMPLETE]
+    runs.close()
+    assert ended == ["evicted", "evicted"]
+
+
+async def test_the_steps_of_an_activation_are_limited() -> None:
+    @workflow(kind="one_task")
+    async def spins(ctx: WorkflowContext, number: int) -> None:
+        for _ in range(number):
+            await anyio.lowlevel.checkpoint()
+
+    server = OneRun()
+    await executions(server, spins, step_limit=500, on_violation="fail").execute(polled(data=b"400"), CLAIM)
+    assert server.last() == [MARK, COMPLETE]
+    server = OneRun()
+    await executions(server, spins, step_limit=500, on_violation="fail").execute(polled(data=b"600"), CLAIM)
+    assert server.last() == [MARK, FAIL]
+    assert parse_error(server.error()).type == "RunawayWorkflow"
+
+
+@pytest.mark.parametrize("cache_size", [0, 10])
+async def test_a_long_history_is_warned_of_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, cache_size: int
+) -> None:
+    monkeypatch.setattr("flovyn.worker.growth._MANY_EVENTS", 13)
+    monkeypatch.setattr("flovyn.worker.growth._MANY_BYTES", 2_000)
+
+    @workflow(kind="run")
+    async def long(ctx: WorkflowContext) -> None:
+        while True:
+            await anyio.sleep(1)
+
+    def warnings() -> list[str]:
+        return [record.getMessage().partition(",")[0] for record in caplog.records if record.name == "flovyn.worker"]
+
+    server = OneRun()
+    runs = executions(server, long, cache_size=cache_size)
+    lengths: list[int] = []
+    for _ in range(10):
+        lengths.append(len(server.events))
+        await runs.execute(polled("run", b"null"), CLAIM)
+        assert ("13 events" in "".join(warnings())) == (lengths[-1] >= 13)
+        timers = [command.start_timer for command in server.submitted[-1].commands if command.start_timer]
+        server.append("TIMER_FIRED", timerId=timers[-1].timer_id)
+    assert 13 in lengths  # the very crossing was looked at
+    size = next(size for size in server.reads if size >= 2_000)
+    assert warnings() == [
+        f"workflow run {ID} has a history of 13 events",
+        f"workflow run {ID} has a history of {size / 1024 / 1024:.1f} MiB",
+    ]
+    runs.close()
+
+
 @pytest.mark.parametrize(
     "unreadable",
     [
@@ -370,18 +472,18 @@ async def test_a_history_that_cannot_be_read_is_held_longer_each_time(unreadable
 
 
 @pytest.mark.parametrize(
-    "refusal",
+    "trouble",
     [
-        InvalidArgument("commands[1].kind is too long"),
         ServerError("the disk is full", status="INTERNAL"),
-        UsageError("reason: text that cannot be written as UTF-8"),
+        Unimplemented("commands[1]: this server knows no such command"),
+        RuntimeError("a bug of this SDK"),
     ],
     ids=repr,
 )
-async def test_a_submission_that_nobody_takes_holds_the_run(refusal: Exception) -> None:
+async def test_a_submission_that_fails_for_what_may_pass_holds_the_run(trouble: Exception) -> None:
     """Without a word the server would wait for a worker that lives."""
     server = OneRun()
-    server.errors["SubmitWorkflowCommands"] = [refusal]
+    server.errors["SubmitWorkflowCommands"] = [trouble]
     runs = executions(server)
     await runs.execute(polled(), CLAIM)
     assert server.last() == [MARK, TIMER, SUSPEND]
@@ -391,7 +493,7 @@ async def test_a_submission_that_nobody_takes_holds_the_run(refusal: Exception) 
     runs.close()
 
 
-async def test_a_hold_that_is_refused_too_is_not_repeated(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_refusal_of_what_follows_a_refusal_is_not_answered_any_more(caplog: pytest.LogCaptureFixture) -> None:
     server = OneRun()
     server.errors["SubmitWorkflowCommands"] = [InvalidArgument("no"), InvalidArgument("no, no")]
     await executions(server).execute(polled(), CLAIM)

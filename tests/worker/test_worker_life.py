@@ -61,8 +61,8 @@ async def test_block_goes_on_once_the_worker_polls() -> None:
     server = FakeServer()
     with anyio.fail_after(5):
         async with a_worker(server, workflows=[order_workflow]) as worker:
-            # The worker itself, a session's heartbeat, two pollers, the watch over the lease.
-            busy = WorkerStatistics(running_workflows=0, running_tasks=0, open_polls=2, internal_tasks=5)
+            # The worker itself, a session's heartbeat, two pollers, the watches over the lease and the cache.
+            busy = WorkerStatistics(running_workflows=0, running_tasks=0, open_polls=2, internal_tasks=6)
             await server.until(lambda: worker.statistics() == busy)
     assert worker.statistics() == NOTHING
     assert sorted(call.name for call in server.calls) == ["PollTask", "PollWorkflow", "RegisterWorker"]
@@ -538,6 +538,10 @@ async def test_leaving_while_the_server_is_gone(way: str, monkeypatch: pytest.Mo
         ({"name": ""}, ConfigurationError, "name must not be empty; leave it out for the default"),
         ({"grace": -1.0}, ConfigurationError, "grace must be 0 seconds or more, not -1.0"),
         ({"lease": float("nan")}, ConfigurationError, "lease must be more than 0 seconds, not nan"),
+        ({"on_violation": "retry"}, ConfigurationError, "on_violation must be 'hold' or 'fail', not 'retry'"),
+        ({"cache_size": -1}, ConfigurationError, "cache_size must be at least 0, not -1"),
+        ({"cache_age": 0}, ConfigurationError, "cache_age must be more than 0 seconds, not 0"),
+        ({"step_limit": 0}, ConfigurationError, "step_limit must be at least 1, not 0"),
         ({"heartbeat_interval": 0}, ConfigurationError, "heartbeat_interval must be more than 0 seconds, not 0"),
         (
             {"heartbeat_interval": 9.0, "lease": 9.0},

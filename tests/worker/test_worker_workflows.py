@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import anyio
 import pytest
@@ -15,6 +15,7 @@ from flovyn.errors import ConnectionLost, NotFound
 from flovyn.task import TaskContext
 from flovyn.wire.messages.flovyn import v1 as pb
 from flovyn.worker import Worker, WorkerStatistics
+from flovyn.worker.options import WorkerOptions
 from worker.fakes import FakeServer
 
 pytestmark = pytest.mark.anyio
@@ -31,13 +32,20 @@ class FakeExecutions:
 
     made: list[FakeExecutions]
 
-    def __init__(self, transport: object, workflows: Sequence[Workflow[..., Any]], *, cancel_task: Any) -> None:
+    def __init__(
+        self, transport: object, workflows: Sequence[Workflow[..., Any]], *, cancel_task: Any, options: WorkerOptions
+    ) -> None:
         self.made.append(self)
         self.cancel_task = cancel_task
+        self.options = options
         self.kinds = [workflow.kind for workflow in workflows]
         self.executed: list[tuple[str, dict[str, str]]] = []
         self.ended: list[str] = []
         self.closed = 0
+
+    async def keep_young(self) -> NoReturn:
+        while True:
+            await anyio.sleep(60)
 
     async def execute(self, polled: pb.WorkflowExecution, claim: Mapping[str, str]) -> None:
         self.executed.append((polled.id, dict(claim)))
@@ -162,3 +170,10 @@ async def test_workflow_cancels_a_task_of_the_same_worker_at_once(executions: li
             await server.until(lambda: worker.statistics().running_tasks == 0)
     assert reasons == ["cancelled by its workflow", "likewise"]
     assert (server.completed, server.failed) == ({}, {})
+
+
+async def test_the_options_of_the_worker_reach_its_executions(executions: list[FakeExecutions]) -> None:
+    with anyio.fail_after(5):
+        async with a_worker(FakeServer(), on_violation="fail", cache_size=7, cache_age=8.0, step_limit=9):
+            options = executions[0].options
+    assert (options.on_violation, options.cache_size, options.cache_age, options.step_limit) == ("fail", 7, 8.0, 9)

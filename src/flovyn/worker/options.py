@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal, get_args
 
 from flovyn.client import Backoff
 from flovyn.errors import ConfigurationError
 
-__all__ = ["WorkerOptions"]
+__all__ = ["ViolationPolicy", "WorkerOptions"]
+
+ViolationPolicy = Literal["hold", "fail"]
+"""What becomes of a run whose code disagrees with its history."""
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerOptions:
-    """The options of `Worker` that are numbers; they are described there.
+    """The options of `Worker` that say how it works; they are described there.
 
     Raises:
-        ConfigurationError: A number that cannot work, by its name.
+        ConfigurationError: A value that cannot work, by the option's name.
     """
 
     max_concurrent_workflows: int = 10
@@ -24,13 +28,25 @@ class WorkerOptions:
     heartbeat_interval: float = 2.0
     task_heartbeat_interval: float = 2.0
     lease: float = 60.0
+    on_violation: ViolationPolicy = "hold"
+    cache_size: int = 1_000
+    cache_age: float = 3_600.0
+    step_limit: int = 100_000
     reconnect: Backoff = field(default_factory=Backoff)
 
     def __post_init__(self) -> None:
-        for name in ("max_concurrent_workflows", "max_concurrent_tasks"):
-            if getattr(self, name) < 1:
-                raise ConfigurationError(f"{name} must be at least 1, not {getattr(self, name)}")
-        for name in ("heartbeat_interval", "task_heartbeat_interval", "lease"):
+        if self.on_violation not in get_args(ViolationPolicy):
+            choices = " or ".join(repr(choice) for choice in get_args(ViolationPolicy))
+            raise ConfigurationError(f"on_violation must be {choices}, not {self.on_violation!r}")
+        for name, least in (
+            ("max_concurrent_workflows", 1),
+            ("max_concurrent_tasks", 1),
+            ("cache_size", 0),
+            ("step_limit", 1),
+        ):
+            if not getattr(self, name) >= least:
+                raise ConfigurationError(f"{name} must be at least {least}, not {getattr(self, name)}")
+        for name in ("heartbeat_interval", "task_heartbeat_interval", "lease", "cache_age"):
             # `not >` rather than `<=`, so that NaN is refused too.
             if not getattr(self, name) > 0:
                 raise ConfigurationError(f"{name} must be more than 0 seconds, not {getattr(self, name)}")

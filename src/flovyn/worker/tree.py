@@ -67,7 +67,7 @@ class Tree:
             heartbeat_interval=options.task_heartbeat_interval,
             gauges=gauges,
         )
-        self._executions = Executions(transport, plan.workflows, cancel_task=self._tasks.cancel)
+        self._executions = Executions(transport, plan.workflows, cancel_task=self._tasks.cancel, options=options)
         self._workflows = WorkflowRunner(
             transport,
             self._executions,
@@ -118,6 +118,8 @@ class Tree:
         async with anyio.create_task_group() as upkeep:
             upkeep.start_soon(sessions.run)
             upkeep.start_soon(self._watch_lease)
+            if self._plan.workflows:
+                upkeep.start_soon(self._keep_cache_young)
             await self._stop.wait()
             ready()
             for poller in self._pollers:
@@ -141,6 +143,10 @@ class Tree:
                     self._workflows.lose_all(reason)
                 # Work that comes later comes by an answer, which begins a new lease.
                 await anyio.sleep(lease if silence >= lease else lease - silence)
+
+    async def _keep_cache_young(self) -> None:
+        with self._gauges.count("internal_tasks"):
+            await self._executions.keep_young()
 
     def _poller(self, runner: Any, limit: int) -> Poller[Any]:
         return Poller(runner, limit=limit, contact=self._contact, gauges=self._gauges)

@@ -12,7 +12,7 @@ from flovyn.client import Backoff
 from flovyn.definitions import Definition, Task, Workflow
 from flovyn.errors import ConfigurationError, DefinitionError, UsageError
 from flovyn.worker.groups import holds_cancellation, unwrapped
-from flovyn.worker.options import WorkerOptions
+from flovyn.worker.options import ViolationPolicy, WorkerOptions
 from flovyn.worker.statistics import Gauges, WorkerStatistics
 from flovyn.worker.tree import Plan, Tree
 
@@ -55,6 +55,14 @@ class Worker:
             notices within that time.
         lease: Seconds of silence after which the server gives a worker's work to others. The worker, too, ends all that
             runs when it has not heard the server for so long.
+        on_violation: What becomes of a workflow whose code disagrees with its history, or reaches outside: `hold`
+            suspends it, each time for longer, until a worker with fixed code picks it up; `fail` fails it. Either way
+            the worker logs an error.
+        cache_size: How many suspended workflows are kept in memory, so that the next step of each need not begin with
+            re-enacting its history; 0 for none. It makes a difference in speed only.
+        cache_age: Seconds after which one that nothing has happened to is dropped from memory.
+        step_limit: How many scheduler steps a workflow may take without waiting for anything durable, before it counts
+            as running away: a violation, as of `on_violation`.
         reconnect: How long to wait between attempts to get back to a server that went away.
 
     Raises:
@@ -83,6 +91,10 @@ class Worker:
         heartbeat_interval: float = 2.0,
         task_heartbeat_interval: float = 2.0,
         lease: float = 60.0,
+        on_violation: ViolationPolicy = "hold",
+        cache_size: int = 1_000,
+        cache_age: float = 3_600.0,
+        step_limit: int = 100_000,
         reconnect: Backoff | None = None,
     ) -> None:
         self._plan = Plan(
@@ -98,6 +110,10 @@ class Worker:
                 heartbeat_interval=heartbeat_interval,
                 task_heartbeat_interval=task_heartbeat_interval,
                 lease=lease,
+                on_violation=on_violation,
+                cache_size=cache_size,
+                cache_age=cache_age,
+                step_limit=step_limit,
                 reconnect=reconnect or Backoff(),
             ),
         )

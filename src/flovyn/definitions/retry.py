@@ -1,0 +1,88 @@
+"""How often something is tried again, and how long is waited in between."""
+
+from __future__ import annotations
+
+import math
+import random
+from dataclasses import dataclass
+from datetime import timedelta
+
+from flovyn.errors import ConfigurationError, NonRetryableError
+from flovyn.serde.envelope import members_of
+
+__all__ = ["RetryPolicy"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryPolicy:
+    """How often something that fails is tried again.
+
+    The wait after the first failure is `initial_interval`; each further one is `multiplier` times as long, up to
+    `max_interval`. Times are in seconds or timedeltas.
+
+    Args:
+        max_attempts: How many attempts there are in all, the first one included.
+        initial_interval: The wait after the first attempt.
+        multiplier: How much longer each further wait is.
+        max_interval: The longest wait.
+        jitter: The share of each wait, from 0 to 1, that is left to chance: with 0.1 a wait of 10 s is one of 9 s to
+            10 s, so that what failed together does not come back together.
+        non_retryable: Exceptions after which no attempt follows, whatever is left. `NonRetryableError` always is one.
+
+    Raises:
+        ConfigurationError: The numbers make no policy.
+
+    Example:
+        >>> policy = RetryPolicy(max_attempts=5, initial_interval=1, jitter=0, non_retryable=(PermissionError,))
+        >>> [policy.delay(attempt) for attempt in (1, 2, 3, 4)]
+        [1.0, 2.0, 4.0, 8.0]
+        >>> policy.allows(4, TimeoutError()), policy.allows(5, TimeoutError()), policy.allows(1, PermissionError())
+        (True, False, False)
+    """
+
+    max_attempts: int = 3
+    initial_interval: timedelta | float = 1.0
+    multiplier: float = 2.0
+    max_interval: timedelta | float = 60.0
+    jitter: float = 0.1
+    non_retryable: tuple[type[BaseException], ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.max_attempts >= 1:
+            raise ConfigurationError(f"max_attempts must be at least 1, not {self.max_attempts}")
+        if not self.multiplier >= 1:
+            raise ConfigurationError(f"multiplier must be at least 1, not {self.multiplier}")
+        if not 0 <= self.jitter <= 1:
+            raise ConfigurationError(f"jitter is a share of the wait from 0 to 1, not {self.jitter}")
+        first, longest = _seconds(self.initial_interval), _seconds(self.max_interval)
+        if not 0 <= first <= longest < math.inf:
+            raise ConfigurationError(
+                f"a policy needs 0 <= initial_interval <= max_interval, both finite, not {first} and {longest}"
+            )
+        for error in self.non_retryable:
+            # What an annotation cannot hold a caller to: a name, or one class where a tuple of them belongs.
+            if not isinstance(error, type) or not issubclass(error, BaseException):  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise ConfigurationError(f"non_retryable takes exception classes, not {error!r}")
+
+    def delay(self, attempt: int) -> float:
+        """Seconds to wait after attempt number `attempt` has failed, counted from 1."""
+        wait, longest = _seconds(self.initial_interval), _seconds(self.max_interval)
+        # Not `multiplier ** attempt`: there is an attempt whose power no float can hold.
+        while attempt > 1 and 0 < wait < longest and self.multiplier > 1:
+            wait *= self.multiplier
+            attempt -= 1
+        return min(wait, longest) * (1 - self.jitter * random.random())  # noqa: S311 - a wait is no secret
+
+    def allows(self, attempt: int, error: BaseException) -> bool:
+        """Whether another attempt follows attempt number `attempt`, counted from 1, that failed with an error."""
+        return attempt < self.max_attempts and not self._is_final(error)
+
+    def _is_final(self, error: BaseException) -> bool:
+        """Of a group, one member after which nothing helps is enough."""
+        return isinstance(error, (NonRetryableError, *self.non_retryable)) or any(
+            self._is_final(member) for member in members_of(error)
+        )
+
+
+def _seconds(value: timedelta | float) -> float:
+    return value.total_seconds() if isinstance(value, timedelta) else float(value)
