@@ -16,6 +16,8 @@ from typing import Any
 __all__ = [
     "AllFailed",
     "AlreadyExists",
+    "ChildWorkflowCancelled",
+    "ChildWorkflowFailed",
     "ConfigurationError",
     "ConnectionLost",
     "DeadlineExceeded",
@@ -35,6 +37,8 @@ __all__ = [
     "PayloadError",
     "PayloadTooLarge",
     "PermissionDenied",
+    "PromiseRejected",
+    "PromiseTimeout",
     "RunawayWorkflow",
     "ServerError",
     "ServerUnavailable",
@@ -372,3 +376,95 @@ class OperationFailed(ExecutionError):
         self.name = name
         self.error_type = error_type
         self.details: dict[str, Any] = details or {}
+
+
+class ChildWorkflowFailed(ExecutionError):
+    """A child workflow ended with an error.
+
+    Args:
+        message: The error text that history has.
+        workflow_id: The child's execution id; empty if the server does not tell.
+        name: The child's name among the children of its parent.
+        kind: The child's kind.
+        error_type: The type name of the user's exception, if the failing side told.
+        details: Everything else that the failing side told (cause chain, traceback), as JSON data.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        workflow_id: str,
+        name: str,
+        kind: str,
+        error_type: str | None = None,
+        details: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.workflow_id = workflow_id
+        self.name = name
+        self.kind = kind
+        self.error_type = error_type
+        self.details: dict[str, Any] = details or {}
+
+
+class ChildWorkflowCancelled(ExecutionError):
+    """A child workflow was cancelled before it ended by itself.
+
+    Args:
+        message: The reason.
+        workflow_id: The child's execution id; empty if the server does not tell.
+        name: The child's name among the children of its parent.
+        kind: The child's kind.
+    """
+
+    def __init__(self, message: str, *, workflow_id: str, name: str, kind: str) -> None:
+        super().__init__(message)
+        self.workflow_id = workflow_id
+        self.name = name
+        self.kind = kind
+
+
+class PromiseRejected(ExecutionError):
+    """Somebody outside has rejected a promise.
+
+    Args:
+        message: The error that was given, as text.
+        name: The promise's name.
+        error_type: The type name of an exception, if the other side told.
+        details: Everything else that the other side told, as JSON data.
+    """
+
+    def __init__(
+        self, message: str, *, name: str, error_type: str | None = None, details: dict[str, Any] | None = None
+    ) -> None:
+        super().__init__(message)
+        self.name = name
+        self.error_type = error_type
+        self.details: dict[str, Any] = details or {}
+
+
+class PromiseTimeout(ExecutionError):
+    """Nobody has resolved a promise in the time that the server was to wait for it.
+
+    Args:
+        message: Which promise.
+        name: The promise's name.
+    """
+
+    def __init__(self, message: str, *, name: str) -> None:
+        super().__init__(message)
+        self.name = name
+
+
+class AllFailed(ExecutionError):
+    """Each of the things of which one had to succeed has failed.
+
+    Args:
+        errors: What they raised, in the order in which they were given.
+    """
+
+    def __init__(self, errors: list[Exception]) -> None:
+        texts = "; ".join(f"{type(error).__name__}: {error}" for error in errors)
+        super().__init__(f"all {len(errors)} failed: {texts}")
+        self.errors: tuple[Exception, ...] = tuple(errors)

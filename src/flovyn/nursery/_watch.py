@@ -22,12 +22,18 @@ class Watch:
         id: Its number; tasks and watches of a kernel are counted together, in the order in which they were made.
     """
 
-    __slots__ = ("_callback", "_scope", "id")
+    __slots__ = ("_callback", "_scope", "_told", "id")
 
     def __init__(self, number: int, callback: Callable[[], None]) -> None:
         self.id: int = number
         self._callback: Callable[[], None] | None = callback
         self._scope: CancelScope | None = None
+        self._told = False
+
+    @property
+    def reached(self) -> bool:
+        """Whether a cancellation has reached the place where it stands, told already or about to be."""
+        return self._told or (self._scope is not None and self._scope.effectively_cancelled)
 
     def stop(self) -> None:
         """Call nothing from now on. A second call changes nothing."""
@@ -45,4 +51,5 @@ class Watch:
         scope, callback = self._scope, self._callback
         if scope is not None and callback is not None and scope.effectively_cancelled:
             self.stop()
+            self._told = True
             callback()
