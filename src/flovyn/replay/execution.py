@@ -12,14 +12,22 @@ from typing import TYPE_CHECKING, Any
 
 from flovyn.errors import DeterminismError
 from flovyn.nursery.kernel import Cancelled, CancelScope, Kernel
-from flovyn.replay.commands import CancelWorkflow, CompleteWorkflow, FailWorkflow, ScheduleTask
+from flovyn.replay.access import Access
+from flovyn.replay.commands import CancelWorkflow, CompleteWorkflow, FailWorkflow
+from flovyn.replay.children import Children
 from flovyn.replay.history import History
 from flovyn.replay.identifiers import Identifiers, Xorshift
 from flovyn.replay.journal import Journal, Kind
 from flovyn.replay.names import AGAIN, RESERVED
 from flovyn.replay.operations import Operation
+from flovyn.replay.patches import Patches
+from flovyn.replay.promises import Promises
 from flovyn.replay.settlements import Settlements
+from flovyn.replay.signals import Signals
+from flovyn.replay.state import State
+from flovyn.replay.tasks import Tasks
 from flovyn.replay.timers import DurableTimers
+from flovyn.replay.waits import waits_for_timer
 from flovyn.serde.envelope import format_error, members_of
 
 if TYPE_CHECKING:
@@ -66,7 +74,8 @@ class Execution:
         result: How the program ended, once it has.
         seen: The sequence number of the last event that an activation was shown.
         pending: The operations that the program waits for, in call order.
-        answered: The tasks for which the server has answered a CancelTask, in whatever way.
+        tasks: Its tasks; likewise `children`, `promises`, `signals` and `state`.
+        read_only: `with execution.read_only:` every operation that would change the run raises.
         waits: What the program waits for, in words, in the order in which the waits began.
     """
 
@@ -86,8 +95,18 @@ class Execution:
         self.kernel: Kernel = Kernel(self.timers, step_limit=step_limit)
         self.timers.bind(self.kernel)
         self.settlements: Settlements = Settlements(self.kernel)
-        self.identifiers: Identifiers = Identifiers(info.workflow_id)
-        self.randomness: Xorshift = Xorshift(info.workflow_id)
+        self.read_only: Access = Access(self.kernel)
+        self.identifiers: Identifiers = Identifiers(info.workflow_id, self.read_only)
+        self.randomness: Xorshift = Xorshift(info.workflow_id, self.read_only)
+        parts = (self.journal, self.identifiers, self.settlements, self.history, self.read_only)
+        self.tasks: Tasks = Tasks(*parts)
+        self.children: Children = Children(*parts)
+        self.promises: Promises = Promises(
+            info.workflow_id, self.journal, self.settlements, self.history, self.read_only
+        )
+        self.signals: Signals = Signals(self.kernel, self.read_only)
+        self.state: State = State(self.journal, self.read_only)
+        self._patches = Patches(self.journal, self.read_only)
         self.root: CancelScope = self.kernel.create_scope()
         self.result: Result | None = None
         self.seen: int = 0
@@ -95,31 +114,22 @@ class Execution:
         self.waits: dict[object, str] = {}
         self._context = context
         self._unrecorded: deque[Operation] = deque()
-        self._unwanted: dict[str, int] = {}  # with the activation that decided it
-        self.answered: dict[str, None] = {}
         self._crash: BaseException | None = None
 
     # --- what the program calls -------------------------------------------------------------
 
-    def schedule_task(self, kind: str, data: bytes, *, queue: str | None, timeout_ms: int | None) -> str:
-        """Create a task, or find the one that history has; returns its id.
+    @property
+    def replaying(self) -> bool:
+        """Whether an activation of the past is re-enacted; else the program is live."""
+        return not self.journal.live
+
+    def patched(self, patch_id: str) -> bool:
+        """Whether the activation that runs is to take the new way at a patch (rule 9).
 
         Raises:
-            DeterminismViolation: History has another kind here.
+            UsageError: The run is read-only.
         """
-        recorded = self.journal.call(Kind.TASK, kind)
-        if recorded is not None:
-            self.identifiers.skip()
-            self.journal.compare(Kind.TASK, "Task type", recorded.data.kind or "", kind)
-            return recorded.data.task
-        identity = self.identifiers.salted(self.journal.salt)
-        self.journal.commands.append(ScheduleTask(identity, kind, data, queue, timeout_ms))
-        return identity
-
-    def give_up_task(self, task_id: str) -> None:
-        """The program has cancelled the scope in which it waited for a task: a CancelTask is owed."""
-        if self.settlements.get(task_id).event is None:
-            self._unwanted.setdefault(task_id, self.journal.activation)
+        return self._patches.patched(patch_id)
 
     def start_operation(
         self, name: str, body: Callable[[], Awaitable[Any] | Any], encode: Callable[[Any], bytes]
@@ -183,17 +193,23 @@ class Execution:
 
     def see(self, last: int) -> None:
         """Everything up to a sequence number has been shown."""
-        for event in self.history.see(last):
-            self._unwanted.pop(event.data.task, None)
+        self.history.see(last)
         self.seen = max(self.seen, last)
 
     def deliver(self, event: Event) -> None:
         """Show the program one event of the outside world."""
+        self.history.deliver(event)
         match event.type:
             case "TIMER_FIRED":
                 self._fire(event.data.timer_id or "")
             case "TASK_COMPLETED" | "TASK_FAILED" | "TASK_CANCELLED":
-                self.settlements.settle(event.data.task, event)
+                self.tasks.settle(event)
+            case "CHILD_WORKFLOW_COMPLETED" | "CHILD_WORKFLOW_FAILED" | "CHILD_WORKFLOW_CANCELLED":
+                self.children.settle(event)
+            case "PROMISE_RESOLVED" | "PROMISE_REJECTED" | "PROMISE_TIMEOUT":
+                self.promises.settle(event)
+            case "SIGNAL_RECEIVED":
+                self.signals.deliver(event)
             case "CANCELLATION_REQUESTED":
                 reason = event.data.reason
                 self.root.cancel(reason if isinstance(reason, str) else None)
@@ -222,23 +238,7 @@ class Execution:
         if self.waits:
             return next(reversed(self.waits.values()))
         timers = self.timers.awaited()
-        return f"Waiting for timer {timers[-1].id} to fire" if timers else "Waiting"
-
-    def owed(self, *, before: int | None = None) -> list[str]:
-        """Ids of the tasks that a CancelTask is owed for.
-
-        They are those that the program has given up, and those that ran away with a submission that does not count.
-
-        Args:
-            before: Only what was decided before the activation of this number, and so stands in history.
-        """
-        ended, answered = self.history.ended_tasks, self.answered
-        unwanted = [task for task, decided in self._unwanted.items() if before is None or decided < before]
-        return [
-            task
-            for task in [*unwanted, *self.history.stray_tasks]
-            if task not in ended and task not in answered
-        ]
+        return waits_for_timer(timers[-1].id) if timers else "Waiting"
 
     def raise_crash(self) -> None:
         """Raise what ended the program without being its own doing (Ctrl-C in the middle of a step)."""

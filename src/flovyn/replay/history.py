@@ -76,7 +76,7 @@ class History:
         foreign: The markers of the blocks that do not count.
         unmarked: What a worker without markers wrote, before any block that counts.
         armed: The timers that are armed on the server, by id, with the sequence number of their start.
-        ended_tasks: The tasks whose terminal event was read, but not shown to any activation.
+        ended_tasks: The tasks whose terminal event was read, but not delivered to the program.
         ended_children: Likewise the children, by id where the event has one, else by name.
         promises: The names of the promises that exist, whoever created them, by id.
         promise_names: Their names.
@@ -248,8 +248,10 @@ class History:
             for event in block.events:
                 if event.type == "TASK_SCHEDULED" and event.data.task not in self.ended_tasks:
                     self.stray_tasks[event.data.task] = None
-                elif event.type == "CHILD_WORKFLOW_INITIATED" and event.data.child not in self.ended_children:
-                    self.stray_children[event.data.child] = event.data.child_name
+                elif event.type == "CHILD_WORKFLOW_INITIATED":
+                    child = event.data.child
+                    if child and child not in self.ended_children:
+                        self.stray_children[child] = event.data.child_name
                 elif event.type == "TIMER_STARTED" and not (event.data.timer_id or "").startswith(RESERVED):
                     self.stray_timers[event.data.timer_id or ""] = None
 
@@ -269,16 +271,17 @@ class History:
             events.append(event)
         return events
 
-    def see(self, last: int) -> list[Event]:
-        """Let go of the events of the outside world up to a sequence number, which are returned."""
-        events = self.unseen(last)
-        for event in events:
+    def see(self, last: int) -> None:
+        """Let go of the events of the outside world up to a sequence number."""
+        while self._unseen and self._unseen[0].sequence <= last:
             self._unseen.popleft()
-            if event.type in _ENDED_TASK:
-                self.ended_tasks.pop(event.data.task, None)
-            elif event.type in _ENDED_CHILD:
-                self.ended_children.pop(event.data.child or event.data.child_name, None)
-        return events
+
+    def deliver(self, event: Event) -> None:
+        """The program was told of an event: what has ended by it, the program itself knows from now on."""
+        if event.type in _ENDED_TASK:
+            self.ended_tasks.pop(event.data.task, None)
+        elif event.type in _ENDED_CHILD:
+            self.ended_children.pop(event.data.child or event.data.child_name, None)
 
     def let_go(self, activations: int) -> None:
         """Let go of the blocks of the first activations, which have been re-enacted."""
