@@ -13,12 +13,14 @@ import anyio
 import typer
 
 from flovyn.client import connect
-from flovyn.definitions import Workflow
+from flovyn.definitions import definition_of
 from flovyn.errors import ConfigurationError, FlovynError
 from flovyn.testing import History, Replayer, Report
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from flovyn.definitions import AnyWorkflow, Workflow
 
 __all__ = ["replay"]
 
@@ -84,10 +86,7 @@ def _definitions(name: str) -> list[Workflow[..., Any]]:
     except Exception as error:
         raise ConfigurationError(f"{name!r} cannot be had: {type(error).__name__}: {error}") from error
     listed = cast("list[object]", value) if isinstance(value, list) else [value]
-    workflows = [cast("Workflow[..., Any]", one) for one in listed if isinstance(one, Workflow)]
-    if len(workflows) != len(listed):
-        raise ConfigurationError(f"{name!r} is neither a workflow nor a list of workflows")
-    return workflows
+    return [definition_of(cast("AnyWorkflow[..., Any]", one)) for one in listed]
 
 
 def _files(paths: Iterable[Path]) -> list[Path]:

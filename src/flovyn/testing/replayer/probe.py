@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from flovyn.replay import Event, Execution, Operation
     from flovyn.replay.marker import Marker
 
-__all__ = ["records_in", "run_again"]
+__all__ = ["records_in", "run_again", "stopped_line"]
 
 
 def records_in(events: list[Event]) -> list[Event]:
@@ -55,7 +55,12 @@ def run_again(execution: Execution, marker: Marker, records: list[Event]) -> lis
                 name = next(iter(waiting.values())).name
                 return [*_so_far(execution, called), waiting_line(f"Waiting for the operation {name}")]
     except DeterminismError as error:
-        return [*_so_far(execution, called), Line("stopped", f"stopped: {error}")]
+        return [*_so_far(execution, called), stopped_line(error)]
+
+
+def stopped_line(error: DeterminismError) -> Line:
+    """The program was stopped for what it did."""
+    return Line("stopped", "stopped: " + str(error).partition("\n")[0])
 
 
 def _answer(activation: Activation, waiting: dict[int, Operation], records: list[Event], order: deque[int]) -> bool:

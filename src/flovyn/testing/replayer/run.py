@@ -1,0 +1,160 @@
+"""One history and one definition: activation by activation, until they part."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from flovyn.errors import DeterminismError, DeterminismViolation
+from flovyn.replay import Execution, Reenactment, RunInfo, read_event
+from flovyn.replay.events import ENDINGS
+from flovyn.replay.history import History as Record
+from flovyn.replay.names import SOON
+from flovyn.testing.replayer.diff import compare
+from flovyn.testing.replayer.probe import records_in, run_again, stopped_line
+from flovyn.testing.replayer.streams import made_lines, recorded_lines
+from flovyn.workflow import WorkflowContext
+
+if TYPE_CHECKING:
+    from flovyn.definitions import Workflow
+    from flovyn.replay import Event
+    from flovyn.replay.history import Block
+    from flovyn.testing.replayer.diff import Line
+    from flovyn.testing.replayer.history import History
+
+__all__ = ["Parting", "Run"]
+
+
+class Parting(NamedTuple):
+    """Where history and code part.
+
+    Attributes:
+        events: The first and the last event of the activation.
+        diff: Its commands, as history has them and as the code gives them.
+    """
+
+    events: tuple[int, int]
+    diff: str
+
+
+class Run:
+    """One history being replayed.
+
+    Args:
+        workflow: The code.
+        history: What it is held against.
+        step_limit: How many scheduler steps one activation may take.
+
+    Attributes:
+        done: How many activations went as the history says.
+
+    Raises:
+        MalformedMessage: The data of an event is not what the platform writes.
+        HistoryGap: A submission follows one that is not there.
+        DeterminismViolation: Another SDK has written behind activations of this one.
+    """
+
+    def __init__(self, workflow: Workflow[..., Any], history: History, *, step_limit: int) -> None:
+        self.done: int = 0
+        self._workflow = workflow
+        self._history = history
+        self._step_limit = step_limit
+        self._events = [read_event(event.sequence, event.type, event.data) for event in history.events]
+        record = Record()
+        record.extend(self._events)
+        self._blocks: list[Block] = [*record.kept, *([record.final] if record.final else [])]
+        self._unmarked = record.unmarked
+        self._ended = record.ended
+
+    def replay(self) -> None:
+        """Re-enact every activation that counts, and compare how each of them ends.
+
+        Raises:
+            DeterminismError: The code disagrees with the history, reaches outside, or does not come to rest.
+        """
+        execution = self._execution()
+        try:
+            for block in self._blocks:
+                self._reenact(execution, block.end.sequence)
+                self._compare_ends(execution, block.end, marked=True)
+                self.done += 1
+            if self._unmarked and not self._blocks:
+                self._reenact(execution, len(self._events))
+                if self._ended is not None:
+                    self._compare_ends(execution, self._ended, marked=False)
+                self.done += 1
+        finally:
+            execution.close()
+
+    def parting(self) -> Parting | None:
+        """What both sides do in the activation after the last one that is equal; None if there is none to show."""
+        if self.done >= len(self._blocks):
+            return None
+        block = self._blocks[self.done]
+        events = (block.events[0].sequence, block.end.sequence)
+        history = recorded_lines(self._history.events[event.sequence - 1] for event in block.events)
+        names = (
+            f"history: activation {self.done + 1}, events {events[0]} to {events[1]}",
+            f"code: {self._workflow.kind} {self._workflow.version}",
+        )
+        return Parting(events, compare(history, self._code(block), names=names))
+
+    def _execution(self) -> Execution:
+        history = self._history
+        info = RunInfo(history.workflow_id, history.org_id, history.kind, history.queue, history.input)
+        return Execution(self._workflow, info, WorkflowContext, step_limit=self._step_limit)
+
+    def _reenact(self, execution: Execution, last: int) -> None:
+        """Read the events up to a sequence number, and re-enact the activations in them."""
+        execution.load(self._events[execution.history.length : last])
+        for _ in Reenactment(execution).slices():
+            pass
+
+    def _compare_ends(self, execution: Execution, end: Event, *, marked: bool) -> None:
+        """The end of an activation is a command like any other: the same kind of end, and the same value or error."""
+        (recorded,) = recorded_lines([self._history.events[end.sequence - 1]])
+        made = None if execution.result is None else made_lines([execution.result])[0]
+        if end.type not in ENDINGS:
+            if made is None or self._is_put_off(end):
+                return
+        elif made is not None and made.key == recorded.key:
+            return
+        elif not marked and (end.type == "WORKFLOW_CANCELLED" or _are_failures(made, recorded)):
+            # Other SDKs word errors in their own way, and may be ended by the server.
+            return
+        got = "suspended" if made is None else made.text
+        raise DeterminismViolation(
+            f"Determinism violation: Workflow end mismatch in activation {self.done + 1}: "
+            f"expected '{recorded.text}', got '{got}'",
+            expected=recorded.text,
+            got=got,
+        )
+
+    def _is_put_off(self, end: Event) -> bool:
+        """Whether the end that the program had reached was put off, for cancels that had to be sent before."""
+        armed: dict[str, None] = {}
+        for event in self._events[: end.sequence]:
+            identity = event.data.timer_id or ""
+            if identity.startswith(f"{SOON}/"):
+                if event.type == "TIMER_STARTED":
+                    armed[identity] = None
+                else:
+                    armed.pop(identity, None)
+        return bool(armed)
+
+    def _code(self, block: Block) -> list[Line]:
+        execution = self._execution()
+        try:
+            for earlier in self._blocks[: self.done]:
+                self._reenact(execution, earlier.end.sequence)
+            read = execution.history.length
+            execution.load(self._events[read : max(read, block.marker.seen)])
+            written = [*self._unmarked, *(event for kept in self._blocks[: self.done + 1] for event in kept.events)]
+            return run_again(execution, block.marker, records_in(written))
+        except DeterminismError as error:  # it went well a moment ago: the code does not do the same twice
+            return [stopped_line(error)]
+        finally:
+            execution.close()
+
+
+def _are_failures(made: Line | None, recorded: Line) -> bool:
+    return made is not None and all(line.key.startswith("failed ") for line in (made, recorded))
