@@ -118,8 +118,8 @@ def test_a_deadline_that_passes_cancels_the_task_on_the_server() -> None:
     submission = run.activate(salt="bb")
     assert [type(command) for command in plain(submission)] == [ScheduleTask, StartTimer]
     assert plain(submission)[1] == StartTimer("$flovyn.cancels/bb", 2_000)
-    assert run.execution.owed() == [task_id]
-    assert run.rebuilt_and_caught_up().owed() == [task_id]
+    assert run.execution.tasks.owed() == [task_id]
+    assert run.rebuilt_and_caught_up().tasks.owed() == [task_id]
     run.platform.append("TASK_CANCELLED", taskExecutionId=task_id)
     assert plain(run.activate(salt="cc")) == [CancelTimer("$flovyn.cancels/bb")]
     run.platform.complete("refund", None)
@@ -141,7 +141,7 @@ def test_an_end_that_would_leave_cancels_is_put_off_until_they_are_sent() -> Non
     put_off = run.activate(salt="bb")
     assert put_off.status is Status.SUSPENDED
     assert plain(put_off) == [StartTimer("$flovyn.soon/bb", 0)]
-    run.execution.answered[task_id] = None
+    run.execution.tasks.answered[task_id] = None
     run.platform.append("TIMER_FIRED", timerId="$flovyn.soon/bb")
     assert plain(run.activate()) == [CompleteWorkflow(b'"done"')]
 
@@ -155,9 +155,9 @@ def test_a_task_group_fans_out_and_one_failure_cancels_the_rest(cached: bool) ->
     run.platform.fail("ship", "LookupError: gone", nth=1)
     second = plain(run.activate(cached=cached, salt="bb"))
     assert [command.kind for command in second if isinstance(command, ScheduleTask)] == ["refund"]
-    assert run.execution.owed() == [ids[0], ids[2]]
+    assert run.execution.tasks.owed() == [ids[0], ids[2]]
     for task_id in (ids[0], ids[2]):
-        run.execution.answered[task_id] = None
+        run.execution.tasks.answered[task_id] = None
         run.platform.append("TASK_CANCELLED", taskExecutionId=task_id)
         run.platform.append("TASK_FAILED", taskExecutionId=task_id, error="Task cancelled")
     run.platform.complete("refund", None)

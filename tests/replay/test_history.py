@@ -86,8 +86,8 @@ def test_a_late_submission_that_a_server_took_does_not_count_and_its_tasks_are_o
     run.platform.append("TASK_COMPLETED", taskExecutionId=good, output=2)
     put_off = run.activate(cached=False, salt="cc")
     assert put_off.status is Status.SUSPENDED
-    assert run.execution.owed() == [stray]
-    run.execution.answered[stray] = None
+    assert run.execution.tasks.owed() == [stray]
+    run.execution.tasks.answered[stray] = None
     assert plain(run.activate()) == [CompleteWorkflow(b"2")]
 
 

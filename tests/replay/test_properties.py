@@ -49,8 +49,8 @@ class World:
             self.send_cancels(execution)
             execution.load(self.platform.events[execution.history.length :])
         replayed, anew = self.fresh()
-        for task in execution.answered:
-            anew.answered[task] = None
+        for task in execution.tasks.answered:
+            anew.tasks.answered[task] = None
         backwards = self.data.draw(st.booleans(), label="answers come in reverse order")
         late = self.data.draw(st.booleans(), label="bodies are too late for their deadlines")
         exhausted = not calm and self.data.draw(st.booleans(), label="has no share left")
@@ -60,13 +60,13 @@ class World:
         )
         assert replayed.trace == interpreter.trace
         assert again == submission
-        assert anew.owed() == execution.owed()
+        assert anew.tasks.owed() == execution.tasks.owed()
         self.cached = (interpreter, execution)
         return submission
 
     def send_cancels(self, execution: Execution) -> None:
-        for task in execution.owed():
-            execution.answered[task] = None
+        for task in execution.tasks.owed():
+            execution.tasks.answered[task] = None
             if task not in execution.history.ended_tasks:
                 self.platform.append("TASK_CANCELLED", taskExecutionId=task, kind="work")
                 self.platform.append("TASK_FAILED", taskExecutionId=task, kind="work", error="Task cancelled")

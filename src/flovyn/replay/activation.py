@@ -77,9 +77,12 @@ class Activation(Reenactment):
     def submission(self) -> Submission:
         """What the activation hands to the server; call it once, when it is finished."""
         execution = self._execution
-        result, owed = execution.result, bool(execution.owed())
-        # An end that would leave cancels is put off: the next activation sends them, then ends (rule 8).
-        ending = result is not None and not owed
+        result, owed, activation = execution.result, execution.tasks.owed(), execution.journal.activation
+        children = execution.children.undecided
+        # An end that would leave cancels is put off: the next activation sends them, then ends (rule 8). It comes at
+        # once, unless they have been tried already, and the server could not answer.
+        ending = result is not None and not owed and not children
+        untried = len(owed) > len(execution.tasks.owed(before=activation))
         commands: list[Command] = [RecordOperation(ACTIVATION, self._marker().encode())]
         commands += [
             RecordOperation(operation.name, write_answer(operation.answer))
@@ -87,16 +90,17 @@ class Activation(Reenactment):
             if operation.answer is not None
         ]
         commands += execution.journal.commands
+        commands += execution.children.requests()
         if result is not None and ending:
             return Submission((*commands, result), Status.of(result))
         commands += reserved_commands(
             execution.history,
             execution.timers,
-            activation=execution.journal.activation,
+            activation=activation,
             salt=self._salt,
             now=execution.kernel.now,
-            soon=bool(execution.pending) or result is not None,
-            owed=owed,
+            soon=bool(execution.pending) or children or (result is not None and untried),
+            owed=bool(owed),
         )
         return Submission((*commands, SuspendWorkflow(execution.waiting())), Status.SUSPENDED)
 

@@ -37,7 +37,18 @@ EXTERNAL: Final = frozenset(
 )
 
 # The other events whose data a replay looks into.
-_COMMANDED: Final = frozenset({"TASK_SCHEDULED", "TIMER_STARTED", "TIMER_CANCELLED", "OPERATION_COMPLETED"})
+_COMMANDED: Final = frozenset(
+    {
+        "TASK_SCHEDULED",
+        "TIMER_STARTED",
+        "TIMER_CANCELLED",
+        "OPERATION_COMPLETED",
+        "PROMISE_CREATED",
+        "CHILD_WORKFLOW_INITIATED",
+        "STATE_SET",
+        "STATE_CLEARED",
+    }
+)
 
 _NULL: Final = msgspec.Raw(b"null")
 
@@ -52,6 +63,19 @@ class EventData(msgspec.Struct, frozen=True, rename="camel", gc=False):
     operation_name: str | None = None
     name: str | None = None
     duration_ms: int | None = None
+    promise_id: str | None = None
+    promise_name: str | None = None
+    idempotency_key: str | None = None
+    child_execution_name: str | None = None
+    child_execution_id: str | None = None
+    child_workflow_execution_id: str | None = None
+    child_id_lower: str | None = msgspec.field(default=None, name="childworkflowExecutionId")
+    child_workflow_kind: str | None = None
+    workflow_kind: str | None = None
+    key: str | None = None
+    signal_name: str | None = None
+    signal_value: msgspec.Raw = _NULL
+    value: msgspec.Raw = _NULL
     result: msgspec.Raw = _NULL
     output: msgspec.Raw = _NULL
     error: Any = None
@@ -66,6 +90,21 @@ class EventData(msgspec.Struct, frozen=True, rename="camel", gc=False):
     def operation(self) -> str:
         """The operation's name; older servers write the key `name`."""
         return self.operation_name if self.operation_name is not None else self.name or ""
+
+    @property
+    def child(self) -> str:
+        """The child's id; servers differ in the spelling, and some tell none."""
+        return self.child_execution_id or self.child_workflow_execution_id or self.child_id_lower or ""
+
+    @property
+    def child_name(self) -> str:
+        """The child's name."""
+        return self.child_execution_name or ""
+
+    @property
+    def child_kind(self) -> str:
+        """The child's kind, if it is told."""
+        return self.child_workflow_kind or self.workflow_kind or ""
 
 
 class Event(NamedTuple):

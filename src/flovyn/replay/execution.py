@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from flovyn.errors import DeterminismError
 from flovyn.nursery.kernel import Cancelled, CancelScope, Kernel
 from flovyn.replay.access import Access
-from flovyn.replay.commands import CancelWorkflow, CompleteWorkflow, FailWorkflow
 from flovyn.replay.children import Children
+from flovyn.replay.commands import CancelWorkflow, CompleteWorkflow, FailWorkflow
 from flovyn.replay.history import History
 from flovyn.replay.identifiers import Identifiers, Xorshift
 from flovyn.replay.journal import Journal, Kind

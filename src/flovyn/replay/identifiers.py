@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from uuid import UUID, uuid5
+
+if TYPE_CHECKING:
+    from flovyn.replay.access import Access
 
 __all__ = ["Identifiers", "Xorshift"]
 
@@ -15,17 +18,24 @@ class Identifiers:
 
     Args:
         workflow_id: The id of the execution.
+        access: Whether the run may be changed; the program's own draws do.
     """
 
-    __slots__ = ("_namespace", "_used", "_workflow_id")
+    __slots__ = ("_access", "_namespace", "_used", "_workflow_id")
 
-    def __init__(self, workflow_id: str) -> None:
+    def __init__(self, workflow_id: str, access: Access) -> None:
+        self._access = access
         self._workflow_id = workflow_id
         self._namespace = UUID(workflow_id)
         self._used = 0
 
     def random_uuid(self) -> UUID:
-        """The next id of the platform's sequence: UUIDv5 over the execution's id and a counter."""
+        """The next id of the platform's sequence: UUIDv5 over the execution's id and a counter.
+
+        Raises:
+            UsageError: The run is read-only.
+        """
+        self._access.denied("draw a random id")
         return self._next("")
 
     def salted(self, salt: str) -> str:
@@ -43,15 +53,26 @@ class Identifiers:
 
 
 class Xorshift:
-    """The platform's generator: xorshift64 (13, 7, 17), seeded by the low half of the execution's id."""
+    """The platform's generator: xorshift64 (13, 7, 17), seeded by the low half of the execution's id.
 
-    __slots__ = ("_state",)
+    Args:
+        workflow_id: The id of the execution.
+        access: Whether the run may be changed; drawing does.
+    """
 
-    def __init__(self, workflow_id: str) -> None:
+    __slots__ = ("_access", "_state")
+
+    def __init__(self, workflow_id: str, access: Access) -> None:
+        self._access = access
         self._state = UUID(workflow_id).int & _MASK or 1
 
     def next(self) -> int:
-        """The next 64 bits."""
+        """The next 64 bits.
+
+        Raises:
+            UsageError: The run is read-only.
+        """
+        self._access.denied("draw random numbers")
         state = self._state
         state ^= (state << 13) & _MASK
         state ^= state >> 7

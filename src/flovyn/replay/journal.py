@@ -12,14 +12,14 @@ from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from flovyn.errors import DeterminismViolation
-from flovyn.replay.names import RESERVED
+from flovyn.replay.names import PATCHED, RESERVED
 
 if TYPE_CHECKING:
     from flovyn.replay.commands import Command
     from flovyn.replay.events import Event
     from flovyn.replay.history import Block, History
 
-__all__ = ["Journal", "Kind", "Recording"]
+__all__ = ["Journal", "Kind", "Recording", "describe"]
 
 
 class Kind(enum.Enum):
@@ -28,9 +28,21 @@ class Kind(enum.Enum):
     TASK = "Task"
     TIMER = "Timer"
     OPERATION = "Operation"
+    PROMISE = "Promise"
+    CHILD = "Child workflow"
+    STATE = "State"
 
 
-_KINDS = {"TASK_SCHEDULED": Kind.TASK, "TIMER_STARTED": Kind.TIMER, "OPERATION_COMPLETED": Kind.OPERATION}
+_KINDS = {
+    "TASK_SCHEDULED": Kind.TASK,
+    "TIMER_STARTED": Kind.TIMER,
+    "OPERATION_COMPLETED": Kind.OPERATION,
+    "PROMISE_CREATED": Kind.PROMISE,
+    "CHILD_WORKFLOW_INITIATED": Kind.CHILD,
+    "STATE_SET": Kind.STATE,
+    "STATE_CLEARED": Kind.STATE,
+}
+_WRITES = {"STATE_SET": "StateSet", "STATE_CLEARED": "StateCleared"}
 
 
 class Recording(NamedTuple):
@@ -72,6 +84,7 @@ class Journal:
         lenient: Whether calls that history does not have are let pass all the same, though nothing comes of them.
         salt: The live activation's random id.
         commands: What the live activation asks for.
+        patches: The patches that history has taken, by id, with the activation that was the first to take one.
         poison: The first disagreement; nothing of a poisoned run is ever submitted.
         unmarked_end: Up to which sequence number a worker without markers wrote; 0 for none.
     """
@@ -79,11 +92,15 @@ class Journal:
     __slots__ = (
         "_loaded",
         "_loaded_unmarked",
+        "_made",
+        "_made_in",
+        "_promises",
         "_strands",
         "activation",
         "commands",
         "lenient",
         "live",
+        "patches",
         "poison",
         "salt",
         "unmarked_end",
@@ -96,6 +113,10 @@ class Journal:
         self.salt: str = ""
         self.commands: list[Command] = []
         self.poison: DeterminismViolation | None = None
+        self.patches: dict[str, int] = {}
+        self._promises: dict[str, Recording] = {}  # by name, those that were not called yet
+        self._made: list[tuple[Kind, str]] = []
+        self._made_in = 0
         self._strands = {kind: _Strand([]) for kind in Kind}
         self._loaded = 0
         self._loaded_unmarked = 0
@@ -119,8 +140,15 @@ class Journal:
     def _load(self, events: list[Event], activation: int) -> None:
         for event in events:
             kind = _KINDS.get(event.type)
-            if kind is not None and not _name(kind, event).startswith(RESERVED):
+            if kind is None:
+                continue
+            name = _name(kind, event)
+            if kind is Kind.PROMISE:
+                self._promises.setdefault(name, Recording(event, activation))
+            elif kind not in _RESERVING or not name.startswith(RESERVED):
                 self._strands[kind].recordings.append(Recording(event, activation))
+            elif name.startswith(PATCHED):
+                self.patches.setdefault(name.removeprefix(PATCHED), activation)
 
     def let_go(self, answered: int) -> None:
         """Forget the recordings that were used up.
@@ -136,6 +164,7 @@ class Journal:
         for strand in self._strands.values():
             left = strand.calls - strand.first
             strand.recordings[left:] = [recording for recording in strand.recordings[left:] if recording.activation]
+        self._promises = {name: one for name, one in self._promises.items() if one.activation}
 
     def call(self, kind: Kind, got: str) -> Event | None:
         """Make the next call of a kind; None if it is new.
@@ -147,27 +176,86 @@ class Journal:
         Raises:
             DeterminismViolation: An activation of the past did not make this call, or made it later.
         """
-        strand = self._strands[kind]
-        index = strand.calls
-        strand.calls += 1
-        recording = strand.at(index)
+        strand = self._count(kind, got)
+        recording = strand.at(strand.calls - 1)
         if recording is not None:
-            event, activation = recording
-            if activation not in (0, self.activation):
+            self._check_time(kind, recording, got)
+            return recording.event
+        self._check_new(kind, got)
+        return None
+
+    def call_promise(self, name: str, *, elsewhere: bool) -> Event | None:
+        """Create a promise, which is matched by its name; None if no activation of history up to this one did.
+
+        Args:
+            name: One that was not created yet.
+            elsewhere: A block that does not count has created it: it need not stand in this activation's.
+
+        Raises:
+            DeterminismViolation: An activation of the past did not create it, or created it later.
+        """
+        self._count(Kind.PROMISE, name)
+        recording = self._promises.pop(name, None)
+        if recording is not None:
+            self._check_time(Kind.PROMISE, recording, name)
+            return recording.event
+        if not elsewhere:
+            if self.live or self.lenient:
+                return None
+            other = next((name for name, one in self._promises.items() if one.activation == self.activation), None)
+            if other is not None:
+                self.compare(Kind.PROMISE, "Promise name", other, name)
+            self._check_new(Kind.PROMISE, name)
+        return None
+
+    def call_state(self, write: str, key: str) -> Event | None:
+        """Write state; None if it is new.
+
+        Args:
+            write: "StateSet" or "StateCleared".
+            key: The key.
+
+        Raises:
+            DeterminismViolation: An activation of the past did not make this write, or made it later.
+        """
+        recorded = self.call(Kind.STATE, f"{write} {key}")
+        if recorded is not None:
+            expected = _WRITES[recorded.type]
+            if expected != write:
+                index = self._strands[Kind.STATE].calls - 1
                 self.violate(
-                    f"{kind.value} call made too early at sequence {index}: history has it in activation "
-                    f"{activation}, the code made it in activation {self.activation}",
-                    expected=_name(kind, event),
-                    got=got,
+                    f"Type mismatch at sequence {index}: expected {expected}, got {write}", expected=expected, got=write
                 )
-            return event
+            self.compare(Kind.STATE, "State key", recorded.data.key or "", key)
+        return recorded
+
+    def _count(self, kind: Kind, got: str) -> _Strand:
+        strand = self._strands[kind]
+        strand.calls += 1
+        if self._made_in != self.activation:
+            self._made_in = self.activation
+            self._made.clear()
+        self._made.append((kind, got))
+        return strand
+
+    def _check_time(self, kind: Kind, recording: Recording, got: str) -> None:
+        event, activation = recording
+        if activation not in (0, self.activation):
+            self.violate(
+                f"{kind.value} call made too early at sequence {self._strands[kind].calls - 1}: history has it in "
+                f"activation {activation}, the code made it in activation {self.activation}",
+                expected=_name(kind, event),
+                got=got,
+            )
+
+    def _check_new(self, kind: Kind, got: str) -> None:
         if not self.live and not self.lenient:
             self.violate(
-                f"{kind.value} call not in history at sequence {index}: activation {self.activation} did not make it",
+                f"{kind.value} call not in history at sequence {self._strands[kind].calls - 1}: activation "
+                f"{self.activation} did not make it",
                 expected=None,
                 got=got,
             )
-        return None
 
     def call_operation(self, name: str) -> int:
         """Make the next `ctx.run`; returns its number. Its record may stand in a later block than its call.
@@ -175,9 +263,8 @@ class Journal:
         Raises:
             DeterminismViolation: History has another name here.
         """
-        strand = self._strands[Kind.OPERATION]
-        index = strand.calls
-        strand.calls += 1
+        strand = self._count(Kind.OPERATION, name)
+        index = strand.calls - 1
         recording = strand.at(index)
         if recording is not None:
             self.compare(Kind.OPERATION, "Operation name", recording.event.data.operation, name)
@@ -196,18 +283,23 @@ class Journal:
         """How many calls of a kind have been made."""
         return self._strands[kind].calls
 
+    @property
+    def made(self) -> list[str]:
+        """The calls of the activation that runs, one line for each, in order."""
+        return [_line(kind, got) for kind, got in self._made] if self._made_in == self.activation else []
+
     def check_used_up(self) -> None:
         """At the end of an activation of the past: its block must hold no call that the code did not make.
 
         Raises:
             DeterminismViolation: It does.
         """
-        for kind, strand in self._strands.items():
-            recording = strand.at(strand.calls)
+        nexts = [(kind, strand.at(strand.calls)) for kind, strand in self._strands.items()]
+        for kind, recording in [*nexts, *((Kind.PROMISE, one) for one in self._promises.values())]:
             if recording is not None and 0 < recording.activation <= self.activation:
                 self.violate(
-                    f"{kind.value} call missing at sequence {strand.calls}: activation {self.activation} made it, "
-                    "the code does not",
+                    f"{kind.value} call missing at sequence {self._strands[kind].calls}: activation "
+                    f"{self.activation} made it, the code does not",
                     expected=_name(kind, recording.event),
                     got=None,
                 )
@@ -232,8 +324,35 @@ class Journal:
         raise violation
 
 
+# What stands outside the numbering is named by its own name, not by one of the user's.
+_RESERVING = frozenset({Kind.TIMER, Kind.OPERATION})
+
+
 def _name(kind: Kind, event: Event) -> str:
     data = event.data
-    if kind is Kind.TASK:
-        return data.kind or ""
-    return (data.timer_id or "") if kind is Kind.TIMER else data.operation
+    match kind:
+        case Kind.TASK:
+            return data.kind or ""
+        case Kind.TIMER:
+            return data.timer_id or ""
+        case Kind.OPERATION:
+            return data.operation
+        case Kind.PROMISE:
+            return data.promise_name or ""
+        case Kind.CHILD:
+            return data.child_name
+        case Kind.STATE:
+            return f"{_WRITES[event.type]} {data.key or ''}"
+
+
+def describe(event: Event) -> str | None:
+    """An event as the call that made it, in the words of `Journal.made`; None if no call of a program made it."""
+    kind = _KINDS.get(event.type)
+    if kind is None or (kind in _RESERVING and _name(kind, event).startswith(RESERVED)):
+        return None
+    return _line(kind, _name(kind, event))
+
+
+def _line(kind: Kind, name: str) -> str:
+    # Ids and durations of timers are not compared, so they are no part of the call.
+    return kind.value if kind is Kind.TIMER else f"{kind.value} {name}"

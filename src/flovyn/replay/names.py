@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["ACTIVATION", "AGAIN", "CANCELS", "HOLD", "RESERVED", "SOON"]
+__all__ = ["ACTIVATION", "AGAIN", "CANCELS", "HOLD", "PATCHED", "RESERVED", "SOON"]
 
 RESERVED: Final = "$flovyn"
 
 ACTIVATION: Final = f"{RESERVED}.activation"
 """The operation that begins each submission: its marker."""
+
+PATCHED: Final = f"{RESERVED}.patched:"
+"""An operation that begins so remembers that the run has taken the new way at a patch, whose id follows."""
 
 SOON: Final = f"{RESERVED}.soon"
 """A 0 ms timer: there is more to do at once."""

@@ -41,6 +41,13 @@ class Settlements:
             settlement = self._by_id[identity] = Settlement()
         return settlement
 
+    def unite(self, identity: str, other: str) -> None:
+        """From now on both keys are of the same thing, for which nobody waits yet; the first of their ends counts."""
+        settlement, second = self.get(identity), self.get(other).event
+        if second is not None and (settlement.event is None or second.sequence < settlement.event.sequence):
+            settlement.event = second
+        self._by_id[other] = settlement
+
     def settle(self, identity: str, event: Event) -> None:
         """An end has come; only the first one counts."""
         settlement = self.get(identity)

@@ -96,7 +96,7 @@ class Step:
             await drive(activation)
             # What was given up before stands in history already: sent now, it neither puts off an end once more, nor
             # has to be remembered. A fork that will not count can send nothing else.
-            decided = execution.owed(before=execution.journal.activation)
+            decided = execution.tasks.owed(before=execution.journal.activation)
             await self._send_cancels(execution, decided)
             self._tried = frozenset(decided)
             return activation.submission()
@@ -159,7 +159,7 @@ class Step:
         execution = self._run.execution
         if execution is None or self._faulted:
             return False
-        owed = [task_id for task_id in execution.owed() if task_id not in self._tried]
+        owed = [task_id for task_id in execution.tasks.owed() if task_id not in self._tried]
         if owed:
             if not await self._run.counts(execution):
                 return False
@@ -169,4 +169,4 @@ class Step:
     async def _send_cancels(self, execution: Execution, task_ids: Sequence[str]) -> None:
         if task_ids:
             for task_id in await self._cancel(task_ids):
-                execution.answered[task_id] = None
+                execution.tasks.answered[task_id] = None

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, get_type_hints, overl
 from weakref import WeakKeyDictionary
 
 from flovyn import serde
+from flovyn.definitions import Effect
 from flovyn.errors import DeterminismError, OperationFailed, UsageError
 from flovyn.replay.records import Failure, Value
 from flovyn.workflow.failures import task_error
@@ -126,7 +127,7 @@ class WorkflowContext:
         execution = await self._entered()
         data = task.encode_input(args, kwargs)
         limit = task.schedule_to_close
-        task_id = execution.schedule_task(
+        task_id = execution.tasks.schedule(
             task.kind,
             data,
             queue=task.queue,
@@ -204,7 +205,7 @@ class WorkflowContext:
 
             def abort() -> bool:
                 settlement.waiters.remove(task)
-                execution.give_up_task(task_id)
+                execution.tasks.give_up(task_id)
                 return True
 
             execution.waits[task_id] = f"Waiting for task {task_id} to complete"
@@ -226,8 +227,8 @@ _return_types: WeakKeyDictionary[FunctionType, Any] = WeakKeyDictionary()
 
 def _return_type(fn: Callable[..., Any]) -> Any:
     target: Any = fn
-    while isinstance(target, partial):
-        target = target.func
+    while isinstance(target, partial | Effect):
+        target = target.func if isinstance(target, partial) else target.fn
     target = getattr(target, "__func__", target)
     if not isinstance(target, FunctionType):
         return _annotated_return(target)
