@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from flovyn.errors import UsageError
 from flovyn.replay.commands import RequestCancelChild, ScheduleChild
-from flovyn.replay.journal import Kind
+from flovyn.replay.recordings import Kind
 
 if TYPE_CHECKING:
     from flovyn.replay.access import Access

@@ -17,11 +17,12 @@ from flovyn.replay.children import Children
 from flovyn.replay.commands import CancelWorkflow, CompleteWorkflow, FailWorkflow
 from flovyn.replay.history import History
 from flovyn.replay.identifiers import Identifiers, Xorshift
-from flovyn.replay.journal import Journal, Kind
+from flovyn.replay.journal import Journal
 from flovyn.replay.names import AGAIN, RESERVED
 from flovyn.replay.operations import Operation
 from flovyn.replay.patches import Patches
 from flovyn.replay.promises import Promises
+from flovyn.replay.recordings import Kind
 from flovyn.replay.settlements import Settlements
 from flovyn.replay.signals import Signals
 from flovyn.replay.state import State
@@ -120,8 +121,8 @@ class Execution:
 
     @property
     def replaying(self) -> bool:
-        """Whether an activation of the past is re-enacted; else the program is live."""
-        return not self.journal.live
+        """Whether the past is re-enacted; else the program is live."""
+        return not self.journal.live or self.journal.foretold
 
     def patched(self, patch_id: str) -> bool:
         """Whether the activation that runs is to take the new way at a patch (rule 9).

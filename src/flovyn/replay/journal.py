@@ -6,73 +6,19 @@ own block, and by its end the block must be used up.
 
 from __future__ import annotations
 
-import enum
-from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from flovyn.errors import DeterminismViolation
 from flovyn.replay.names import PATCHED, RESERVED
+from flovyn.replay.recordings import KINDS, RESERVING, WRITES, Kind, Recording, Strand, name_of
 
 if TYPE_CHECKING:
     from flovyn.replay.commands import Command
     from flovyn.replay.events import Event
     from flovyn.replay.history import Block, History
 
-__all__ = ["Journal", "Kind", "Recording", "describe"]
-
-
-class Kind(enum.Enum):
-    """What is numbered; the value is how the platform's messages name it."""
-
-    TASK = "Task"
-    TIMER = "Timer"
-    OPERATION = "Operation"
-    PROMISE = "Promise"
-    CHILD = "Child workflow"
-    STATE = "State"
-
-
-_KINDS = {
-    "TASK_SCHEDULED": Kind.TASK,
-    "TIMER_STARTED": Kind.TIMER,
-    "OPERATION_COMPLETED": Kind.OPERATION,
-    "PROMISE_CREATED": Kind.PROMISE,
-    "CHILD_WORKFLOW_INITIATED": Kind.CHILD,
-    "STATE_SET": Kind.STATE,
-    "STATE_CLEARED": Kind.STATE,
-}
-_WRITES = {"STATE_SET": "StateSet", "STATE_CLEARED": "StateCleared"}
-
-
-class Recording(NamedTuple):
-    """An event of a block that counts, with the number of that block, from 1; 0 if no marker stands before it."""
-
-    event: Event
-    activation: int
-
-
-@dataclass(slots=True)
-class _Strand:
-    """The recordings of one kind, and how many calls have been made; those that were used up are let go of."""
-
-    recordings: list[Recording]
-    calls: int = 0
-    first: int = 0
-
-    @property
-    def end(self) -> int:
-        """How many recordings history has."""
-        return self.first + len(self.recordings)
-
-    def at(self, index: int) -> Recording | None:
-        """The recording with this number, if history has it."""
-        return self.recordings[index - self.first] if index < self.end else None
-
-    def let_go(self, end: int) -> None:
-        """Forget the recordings before a number."""
-        del self.recordings[: end - self.first]
-        self.first = end
+__all__ = ["Journal"]
 
 
 class Journal:
@@ -92,8 +38,6 @@ class Journal:
     __slots__ = (
         "_loaded",
         "_loaded_unmarked",
-        "_made",
-        "_made_in",
         "_promises",
         "_strands",
         "activation",
@@ -115,9 +59,7 @@ class Journal:
         self.poison: DeterminismViolation | None = None
         self.patches: dict[str, int] = {}
         self._promises: dict[str, Recording] = {}  # by name, those that were not called yet
-        self._made: list[tuple[Kind, str]] = []
-        self._made_in = 0
-        self._strands = {kind: _Strand([]) for kind in Kind}
+        self._strands = {kind: Strand([]) for kind in Kind}
         self._loaded = 0
         self._loaded_unmarked = 0
         self.unmarked_end: int = 0
@@ -139,13 +81,13 @@ class Journal:
 
     def _load(self, events: list[Event], activation: int) -> None:
         for event in events:
-            kind = _KINDS.get(event.type)
+            kind = KINDS.get(event.type)
             if kind is None:
                 continue
-            name = _name(kind, event)
+            name = name_of(kind, event)
             if kind is Kind.PROMISE:
                 self._promises.setdefault(name, Recording(event, activation))
-            elif kind not in _RESERVING or not name.startswith(RESERVED):
+            elif kind not in RESERVING or not name.startswith(RESERVED):
                 self._strands[kind].recordings.append(Recording(event, activation))
             elif name.startswith(PATCHED):
                 self.patches.setdefault(name.removeprefix(PATCHED), activation)
@@ -176,8 +118,10 @@ class Journal:
         Raises:
             DeterminismViolation: An activation of the past did not make this call, or made it later.
         """
-        strand = self._count(kind, got)
-        recording = strand.at(strand.calls - 1)
+        strand = self._strands[kind]
+        index = strand.calls
+        strand.calls += 1
+        recording = strand.at(index)
         if recording is not None:
             self._check_time(kind, recording, got)
             return recording.event
@@ -194,7 +138,7 @@ class Journal:
         Raises:
             DeterminismViolation: An activation of the past did not create it, or created it later.
         """
-        self._count(Kind.PROMISE, name)
+        self._strands[Kind.PROMISE].calls += 1
         recording = self._promises.pop(name, None)
         if recording is not None:
             self._check_time(Kind.PROMISE, recording, name)
@@ -220,7 +164,7 @@ class Journal:
         """
         recorded = self.call(Kind.STATE, f"{write} {key}")
         if recorded is not None:
-            expected = _WRITES[recorded.type]
+            expected = WRITES[recorded.type]
             if expected != write:
                 index = self._strands[Kind.STATE].calls - 1
                 self.violate(
@@ -229,22 +173,13 @@ class Journal:
             self.compare(Kind.STATE, "State key", recorded.data.key or "", key)
         return recorded
 
-    def _count(self, kind: Kind, got: str) -> _Strand:
-        strand = self._strands[kind]
-        strand.calls += 1
-        if self._made_in != self.activation:
-            self._made_in = self.activation
-            self._made.clear()
-        self._made.append((kind, got))
-        return strand
-
     def _check_time(self, kind: Kind, recording: Recording, got: str) -> None:
         event, activation = recording
         if activation not in (0, self.activation):
             self.violate(
                 f"{kind.value} call made too early at sequence {self._strands[kind].calls - 1}: history has it in "
                 f"activation {activation}, the code made it in activation {self.activation}",
-                expected=_name(kind, event),
+                expected=name_of(kind, event),
                 got=got,
             )
 
@@ -263,8 +198,9 @@ class Journal:
         Raises:
             DeterminismViolation: History has another name here.
         """
-        strand = self._count(Kind.OPERATION, name)
-        index = strand.calls - 1
+        strand = self._strands[Kind.OPERATION]
+        index = strand.calls
+        strand.calls += 1
         recording = strand.at(index)
         if recording is not None:
             self.compare(Kind.OPERATION, "Operation name", recording.event.data.operation, name)
@@ -275,6 +211,14 @@ class Journal:
         return self._strands[Kind.OPERATION].at(index)
 
     @property
+    def foretold(self) -> bool:
+        """Whether what a worker without markers wrote still has calls that the code has not made."""
+        if self.activation > 1 or not self.unmarked_end:
+            return False
+        nexts = [strand.at(strand.calls) for strand in self._strands.values()]
+        return any(one is not None and not one.activation for one in [*nexts, *self._promises.values()])
+
+    @property
     def records(self) -> int:
         """How many operations history has a record of."""
         return self._strands[Kind.OPERATION].end
@@ -282,11 +226,6 @@ class Journal:
     def calls(self, kind: Kind) -> int:
         """How many calls of a kind have been made."""
         return self._strands[kind].calls
-
-    @property
-    def made(self) -> list[str]:
-        """The calls of the activation that runs, one line for each, in order."""
-        return [_line(kind, got) for kind, got in self._made] if self._made_in == self.activation else []
 
     def check_used_up(self) -> None:
         """At the end of an activation of the past: its block must hold no call that the code did not make.
@@ -300,7 +239,7 @@ class Journal:
                 self.violate(
                     f"{kind.value} call missing at sequence {self._strands[kind].calls}: activation "
                     f"{self.activation} made it, the code does not",
-                    expected=_name(kind, recording.event),
+                    expected=name_of(kind, recording.event),
                     got=None,
                 )
 
@@ -322,37 +261,3 @@ class Journal:
         if self.poison is None:
             self.poison = violation
         raise violation
-
-
-# What stands outside the numbering is named by its own name, not by one of the user's.
-_RESERVING = frozenset({Kind.TIMER, Kind.OPERATION})
-
-
-def _name(kind: Kind, event: Event) -> str:
-    data = event.data
-    match kind:
-        case Kind.TASK:
-            return data.kind or ""
-        case Kind.TIMER:
-            return data.timer_id or ""
-        case Kind.OPERATION:
-            return data.operation
-        case Kind.PROMISE:
-            return data.promise_name or ""
-        case Kind.CHILD:
-            return data.child_name
-        case Kind.STATE:
-            return f"{_WRITES[event.type]} {data.key or ''}"
-
-
-def describe(event: Event) -> str | None:
-    """An event as the call that made it, in the words of `Journal.made`; None if no call of a program made it."""
-    kind = _KINDS.get(event.type)
-    if kind is None or (kind in _RESERVING and _name(kind, event).startswith(RESERVED)):
-        return None
-    return _line(kind, _name(kind, event))
-
-
-def _line(kind: Kind, name: str) -> str:
-    # Ids and durations of timers are not compared, so they are no part of the call.
-    return kind.value if kind is Kind.TIMER else f"{kind.value} {name}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from flovyn.replay.commands import ScheduleTask
-from flovyn.replay.journal import Kind
+from flovyn.replay.recordings import Kind
 
 if TYPE_CHECKING:
     from flovyn.replay.access import Access

@@ -6,12 +6,13 @@ import math
 from typing import TYPE_CHECKING, Final
 
 from flovyn.replay.commands import CancelTimer, StartTimer
-from flovyn.replay.journal import Journal, Kind
+from flovyn.replay.recordings import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container
 
     from flovyn.nursery.kernel import CancelScope, Kernel
+    from flovyn.replay.journal import Journal
 
 __all__ = ["DurableTimers", "Timer"]
 
