@@ -12,12 +12,14 @@ from flovyn.errors import (
     DefinitionError,
     DeterminismError,
     DeterminismViolation,
+    DeterminismWarning,
     ExecutionError,
     FailedPrecondition,
     FlovynError,
     InvalidArgument,
     MalformedHistory,
     MalformedMessage,
+    NonRetryableError,
     NotFound,
     OperationFailed,
     PayloadError,
@@ -44,7 +46,7 @@ from flovyn.workflow import WorkflowContext
 # isort: split
 # The packages `flovyn.task` and `flovyn.workflow` bind their own names here when they are first imported, which has
 # happened above. What users mean by these names are the decorators, so they come last.
-from flovyn.definitions import Task, Workflow, task, workflow
+from flovyn.definitions import RetryPolicy, Task, Workflow, effect, task, workflow
 
 __all__ = [
     "AlreadyExists",
@@ -58,6 +60,7 @@ __all__ = [
     "DefinitionError",
     "DeterminismError",
     "DeterminismViolation",
+    "DeterminismWarning",
     "ExecutionError",
     "FailedPrecondition",
     "FlovynError",
@@ -65,11 +68,13 @@ __all__ = [
     "InvalidArgument",
     "MalformedHistory",
     "MalformedMessage",
+    "NonRetryableError",
     "NotFound",
     "OperationFailed",
     "PayloadError",
     "PayloadTooLarge",
     "PermissionDenied",
+    "RetryPolicy",
     "RunawayWorkflow",
     "ServerError",
     "ServerUnavailable",
@@ -90,6 +95,7 @@ __all__ = [
     "WorkflowFailed",
     "WorkflowHandle",
     "connect",
+    "effect",
     "task",
     "workflow",
 ]

@@ -25,6 +25,7 @@ __all__ = [
     "DefinitionError",
     "DeterminismError",
     "DeterminismViolation",
+    "DeterminismWarning",
     "ExecutionError",
     "FailedPrecondition",
     "FlovynError",
@@ -148,6 +149,10 @@ class DeterminismViolation(DeterminismError):
         super().__init__(message)
         self.expected = expected
         self.got = got
+
+
+class DeterminismWarning(UserWarning):
+    """Workflow code read a clock or drew a random number that is not recorded; the message names what to use instead."""
 
 
 class RunawayWorkflow(DeterminismError):

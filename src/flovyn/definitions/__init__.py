@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from flovyn.definitions.classes import ClassParts, Handler, query, signal
 from flovyn.definitions.definition import Definition
+from flovyn.definitions.effects import Effect, effect
 from flovyn.definitions.foreign import task_by_kind, workflow_by_kind
 from flovyn.definitions.names import Name, Promise, Query, Signal, StateKey, checked_name
 from flovyn.definitions.options import OnCancel
+from flovyn.definitions.retry import RetryPolicy, is_final
 from flovyn.definitions.tasks import Task, task
 from flovyn.definitions.workflows import AnyWorkflow, Workflow, WorkflowClass, definition_of, workflow
 
@@ -17,11 +19,13 @@ __all__ = [
     "AnyWorkflow",
     "ClassParts",
     "Definition",
+    "Effect",
     "Handler",
     "Name",
     "OnCancel",
     "Promise",
     "Query",
+    "RetryPolicy",
     "Signal",
     "StateKey",
     "Task",
@@ -29,6 +33,8 @@ __all__ = [
     "WorkflowClass",
     "checked_name",
     "definition_of",
+    "effect",
+    "is_final",
     "query",
     "signal",
     "task",

@@ -6,11 +6,12 @@ import math
 import random
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import cast
 
 from flovyn.errors import ConfigurationError, NonRetryableError
 from flovyn.serde.envelope import members_of
 
-__all__ = ["RetryPolicy"]
+__all__ = ["RetryPolicy", "is_final"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,10 +60,7 @@ class RetryPolicy:
             raise ConfigurationError(
                 f"a policy needs 0 <= initial_interval <= max_interval, both finite, not {first} and {longest}"
             )
-        for error in self.non_retryable:
-            # What an annotation cannot hold a caller to: a name, or one class where a tuple of them belongs.
-            if not isinstance(error, type) or not issubclass(error, BaseException):  # pyright: ignore[reportUnnecessaryIsInstance]
-                raise ConfigurationError(f"non_retryable takes exception classes, not {error!r}")
+        _check_classes(self.non_retryable)
 
     def delay(self, attempt: int) -> float:
         """Seconds to wait after attempt number `attempt` has failed, counted from 1."""
@@ -75,14 +73,24 @@ class RetryPolicy:
 
     def allows(self, attempt: int, error: BaseException) -> bool:
         """Whether another attempt follows attempt number `attempt`, counted from 1, that failed with an error."""
-        return attempt < self.max_attempts and not self._is_final(error)
+        return attempt < self.max_attempts and not is_final(error, self.non_retryable)
 
-    def _is_final(self, error: BaseException) -> bool:
-        """Of a group, one member after which nothing helps is enough."""
-        return isinstance(error, (NonRetryableError, *self.non_retryable)) or any(
-            self._is_final(member) for member in members_of(error)
-        )
+
+def is_final(error: BaseException, non_retryable: tuple[type[BaseException], ...] = ()) -> bool:
+    """Whether no further attempt can help after an error; of a group, one such member is enough."""
+    return isinstance(error, (NonRetryableError, *non_retryable)) or any(
+        is_final(member, non_retryable) for member in members_of(error)
+    )
 
 
 def _seconds(value: timedelta | float) -> float:
     return value.total_seconds() if isinstance(value, timedelta) else float(value)
+
+
+def _check_classes(classes: object) -> None:
+    """Refuse what no annotation can keep a caller from: one class where a tuple belongs, or names of classes."""
+    if not isinstance(classes, tuple):
+        raise ConfigurationError(f"non_retryable takes a tuple of exception classes, not {classes!r}")
+    for error in cast("tuple[object, ...]", classes):
+        if not (isinstance(error, type) and issubclass(error, BaseException)):
+            raise ConfigurationError(f"non_retryable takes exception classes, not {error!r}")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
+from flovyn.definitions import is_final
 from flovyn.serde.envelope import format_error
 from flovyn.worker.groups import is_own_failure
 
@@ -77,7 +78,7 @@ async def run_body(
         try:
             if not await is_own_failure(failure):
                 raise failure
-            return Failure(format_error(failure))
+            return Failure(format_error(failure, retryable=not is_final(failure)))
         finally:
             del failure  # or it would hold this frame, which holds it
     if returned:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 import time
 from typing import TYPE_CHECKING, Final
 
 import anyio
 
-from flovyn.replay.records import Answer, Deadline, Failure, Value
-from flovyn.serde.envelope import ErrorInfo
-from flovyn.worker.groups import is_own_failure
+from flovyn.replay.records import Answer, Deadline
+from flovyn.worker import attempts
 
 if TYPE_CHECKING:
     from anyio.abc import TaskGroup
@@ -136,7 +134,7 @@ class _Bodies:
         answer: Answer | None = None
         try:
             with body.scope:
-                answer = await _answer(body.operation)
+                answer = await attempts.answer(body.operation)
         finally:
             del self._running[body]
         if answer is None and body.guard is not None:
@@ -144,19 +142,3 @@ class _Bodies:
         if answer is not None:
             self._activation.complete(body.operation, answer)
         self._ended.set()
-
-
-async def _answer(operation: Operation) -> Answer:
-    try:
-        result = operation.body()
-        if inspect.isawaitable(result):
-            result = await result
-        return Value(operation.encode(result))
-    except BaseException as error:  # noqa: ASYNC103, ASYNC104, BLE001 - it is raised again below
-        failure = error
-    try:
-        if not await is_own_failure(failure):
-            raise failure
-        return Failure(ErrorInfo.from_exception(failure))
-    finally:
-        del failure  # or it would hold this frame, which holds it
