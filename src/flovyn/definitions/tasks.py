@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Mapping
     from datetime import timedelta
 
+    from flovyn.definitions.retry import RetryPolicy
+
 __all__ = ["Task", "task"]
 
 P = ParamSpec("P")
@@ -37,6 +39,7 @@ class Task(Definition[P, R_co]):
         queue: Where it is scheduled; None for the queue of the workflow that schedules it.
         schedule_to_close: The server's limit from scheduling to the end, all attempts together; None for the server's.
         start_to_close: The worker's limit for one attempt; None for no limit.
+        retry: How the worker tries again, within one claim; None leaves it to the server's default.
         priority: How much older it counts when workers choose what comes first; negative for younger.
         idempotency_key: Scheduling twice with one key runs it once.
         idempotency_key_ttl: How long the key lives; None for the server's default, a day.
@@ -46,6 +49,7 @@ class Task(Definition[P, R_co]):
     queue: str | None = None
     schedule_to_close: timedelta | None = None
     start_to_close: timedelta | None = None
+    retry: RetryPolicy | None = None
     priority: timedelta | None = None
     idempotency_key: str | None = None
     idempotency_key_ttl: timedelta | None = None
@@ -115,6 +119,7 @@ def task(
     queue: str | None = None,
     schedule_to_close: timedelta | float | None = None,
     start_to_close: timedelta | float | None = None,
+    retry: RetryPolicy | None = None,
 ) -> Callable[[Callable[Concatenate[Any, P], Coroutine[Any, Any, R]]], Task[P, R]]: ...
 
 
@@ -129,6 +134,7 @@ def task(
     queue: str | None = None,
     schedule_to_close: timedelta | float | None = None,
     start_to_close: timedelta | float | None = None,
+    retry: RetryPolicy | None = None,
 ) -> Any:
     """Make a task of an async function whose first parameter is its context.
 
@@ -141,6 +147,7 @@ def task(
         queue: Where it is scheduled; the queue of the workflow if left out.
         schedule_to_close: The server's limit from scheduling to the end, in seconds or as a timedelta.
         start_to_close: The worker's limit for one attempt, in seconds or as a timedelta.
+        retry: How the worker tries again after a failure; the server's default applies if left out.
 
     Returns:
         A `Task`, which is still callable as the function was.
@@ -172,6 +179,7 @@ def task(
             queue=queue,
             schedule_to_close=duration(where, "schedule_to_close", schedule_to_close),
             start_to_close=duration(where, "start_to_close", start_to_close),
+            retry=retry,
         )
 
     return decorate if fn is None else decorate(fn, names_of_caller(1))
