@@ -5,16 +5,22 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import UUID, uuid5
 
 from flovyn.definitions import Workflow
 from flovyn.replay import Activation, Event, Execution, Operation, RunInfo, Status, Submission, read_event
 from flovyn.replay.commands import (
     CancelTimer,
     CancelWorkflow,
+    ClearState,
     CompleteWorkflow,
+    CreatePromise,
     FailWorkflow,
     RecordOperation,
+    RequestCancelChild,
+    ScheduleChild,
     ScheduleTask,
+    SetState,
     StartTimer,
     SuspendWorkflow,
 )
@@ -28,11 +34,16 @@ START_MS = 1_764_000_000_000
 
 @dataclass
 class Platform:
-    """History and clock."""
+    """History and clock.
+
+    Attributes:
+        asked: The children that were asked to stop, in order, each as often as it was.
+    """
 
     events: list[Event] = field(default_factory=list[Event])
     now_ms: int = START_MS
     due: dict[str, int] = field(default_factory=dict[str, int])
+    asked: list[RequestCancelChild] = field(default_factory=list[RequestCancelChild])
 
     def __post_init__(self) -> None:
         self.append("WORKFLOW_STARTED", input=None)
@@ -53,6 +64,17 @@ class Platform:
                     self.due.setdefault(timer_id, self.now_ms + duration_ms)
                 case CancelTimer(timer_id):
                     self.append("TIMER_CANCELLED", timerId=timer_id)
+                case SetState(key, value):
+                    self.append("STATE_SET", key=key, value=json.loads(value))
+                case ClearState(key):
+                    self.append("STATE_CLEARED", key=key)
+                case CreatePromise(name):
+                    self.append("PROMISE_CREATED", promiseName=name, promiseId=promise_id(name))
+                case ScheduleChild(name, kind, child_id):
+                    named = _child(name, child_id)
+                    self.append("CHILD_WORKFLOW_INITIATED", childWorkflowKind=kind, **named)
+                case RequestCancelChild():
+                    self.asked.append(command)
                 case SuspendWorkflow(reason):
                     self.append("WORKFLOW_SUSPENDED", reason=reason)
                 case CompleteWorkflow(output):
@@ -78,6 +100,35 @@ class Platform:
         scheduled = [e.data.task for e in self.events if e.type == "TASK_SCHEDULED" and e.data.kind == kind]
         return [task for task in scheduled if task not in ended]
 
+    def complete_child(self, name: str, output: Any, *, child_id: str | None = None) -> None:
+        self.append("CHILD_WORKFLOW_COMPLETED", output=output, **_child(name, child_id or self.child(name)))
+
+    def fail_child(self, name: str, error: str, *, child_id: str | None = None) -> None:
+        self.append("CHILD_WORKFLOW_FAILED", error=error, **_child(name, child_id or self.child(name)))
+
+    def cancel_child(self, name: str, reason: str, *, child_id: str | None = None) -> None:
+        self.append("CHILD_WORKFLOW_CANCELLED", reason=reason, **_child(name, child_id or self.child(name)))
+
+    def child(self, name: str) -> str:
+        """The id of the newest child of that name."""
+        started = (e.data for e in self.events if e.type == "CHILD_WORKFLOW_INITIATED")
+        return [data.child for data in started if data.child_execution_name == name][-1]
+
+    def resolve(self, name: str, value: Any) -> None:
+        self.append("PROMISE_RESOLVED", promiseName=name, promiseId=promise_id(name), value=value)
+
+    def reject(self, name: str, error: str) -> None:
+        self.append("PROMISE_REJECTED", promiseName=name, promiseId=promise_id(name), error=error)
+
+    def expire(self, name: str) -> None:
+        self.append("PROMISE_TIMEOUT", promiseName=name, promiseId=promise_id(name))
+
+    def signal(self, name: str, value: Any = None) -> None:
+        self.append("SIGNAL_RECEIVED", signalName=name, signalValue=value)
+
+    def request_cancel(self, reason: str = "") -> None:
+        self.append("CANCELLATION_REQUESTED", reason=reason, requestedBy="somebody")
+
     def armed(self) -> dict[str, int]:
         """When the armed timers fire."""
         gone = {e.data.timer_id for e in self.events if e.type in {"TIMER_FIRED", "TIMER_CANCELLED"}}
@@ -90,6 +141,16 @@ class Platform:
         self.now_ms = max(self.now_ms, due[timer])
         self.append("TIMER_FIRED", timerId=timer)
         return timer
+
+
+def promise_id(name: str) -> str:
+    """The server gives the same promise the same id."""
+    return str(uuid5(UUID(WORKFLOW_ID), f"promise {name}"))
+
+
+def _child(name: str, child_id: str) -> dict[str, Any]:
+    ids = ("childExecutionId", "childWorkflowExecutionId", "childworkflowExecutionId")
+    return {"childExecutionName": name, **dict.fromkeys(ids, child_id)}
 
 
 OPEN: list[Execution] = []
@@ -173,4 +234,4 @@ def plain(submission: Submission) -> list[object]:
     return [command for command in submission.commands[1:] if not isinstance(command, SuspendWorkflow)]
 
 
-__all__ = ["START_MS", "WORKFLOW_ID", "Platform", "Run", "Status", "drive", "plain"]
+__all__ = ["START_MS", "WORKFLOW_ID", "Platform", "Run", "Status", "drive", "plain", "promise_id"]

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 __all__ = ["PromiseRecord", "Promises"]
 
 _LONGEST_KEY: Final = 255
+_LONGEST_TTL: Final = 30 * 86_400
+"""As long as a server keeps a key."""
 
 
 class PromiseRecord(NamedTuple):
@@ -60,13 +62,16 @@ class Promises:
             name: Its name.
             timeout_ms: How long the server waits for somebody to resolve it; for ever if None.
             idempotency_key: Unique in the org; by default made of the run's id and the name.
-            idempotency_key_ttl_seconds: For how long the key counts.
+            idempotency_key_ttl_seconds: For how long the key counts; by default the server's day for a key that was given,
+                and 30 days for the default one, which nobody else can want.
 
         Raises:
             DeterminismViolation: An activation of the past did not create it, or created it later.
             UsageError: The key is too long, or the run is read-only.
         """
-        key = idempotency_key or f"{self._workflow_id}/{name}"
+        key, ttl = idempotency_key, idempotency_key_ttl_seconds
+        if key is None:
+            key, ttl = f"{self._workflow_id}/{name}", ttl or _LONGEST_TTL
         denied = self._access.denied("create a promise")
         made = self._made.get(name)
         if made is not None or denied:
@@ -79,7 +84,7 @@ class Promises:
         recorded = self._journal.call_promise(name, elsewhere=name in self._history.promise_names)
         if recorded is None:
             record = PromiseRecord(name, key)
-            self._journal.commands.append(CreatePromise(name, timeout_ms, key, idempotency_key_ttl_seconds))
+            self._journal.commands.append(CreatePromise(name, timeout_ms, key, ttl))
         else:
             record = PromiseRecord(name, recorded.data.idempotency_key or key)
         self._made[name] = record
