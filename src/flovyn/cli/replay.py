@@ -16,6 +16,7 @@ from flovyn.client import connect
 from flovyn.definitions import definition_of
 from flovyn.errors import ConfigurationError, FlovynError
 from flovyn.testing import History, Replayer, Report
+from flovyn.testing.replayer.report import Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["replay"]
 
-_EXIT_CODES: Final = {"equal": 0, "violation": 1, "error": 2}
+_EXIT_CODES: Final[dict[Status, int]] = {"equal": 0, "violation": 1, "error": 2}
 _COLOURS: Final = {"-": typer.colors.RED, "+": typer.colors.GREEN, "@": typer.colors.CYAN}
 
 

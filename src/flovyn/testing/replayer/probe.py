@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from flovyn.errors import DeterminismError
+from flovyn.errors import DeterminismError, FlovynError
 from flovyn.replay import Activation
+from flovyn.replay.commands import RecordOperation
 from flovyn.replay.names import RESERVED
 from flovyn.replay.records import Cancelled, read_answer
 from flovyn.testing.replayer.diff import Line
@@ -53,12 +54,12 @@ def run_again(execution: Execution, marker: Marker, records: list[Event]) -> lis
             waiting = {operation.index: operation for operation in called if operation.answer is None}
             if not _answer(activation, waiting, records, order):
                 name = next(iter(waiting.values())).name
-                return [*_so_far(execution, called), waiting_line(f"Waiting for the operation {name}")]
+                return [*_so_far(execution, marker, called), waiting_line(f"Waiting for the operation {name}")]
     except DeterminismError as error:
-        return [*_so_far(execution, called), stopped_line(error)]
+        return [*_so_far(execution, marker, called), stopped_line(error)]
 
 
-def stopped_line(error: DeterminismError) -> Line:
+def stopped_line(error: FlovynError) -> Line:
     """The program was stopped for what it did."""
     return Line("stopped", "stopped: " + str(error).partition("\n")[0])
 
@@ -77,6 +78,10 @@ def _answer(activation: Activation, waiting: dict[int, Operation], records: list
     return False
 
 
-def _so_far(execution: Execution, called: list[Operation]) -> list[Line]:
-    operations = [Line(f"run {operation.name}", f"run {operation.name}") for operation in called]
-    return [*operations, *made_lines(execution.journal.commands)]
+def _so_far(execution: Execution, marker: Marker, called: list[Operation]) -> list[Line]:
+    operations = {operation.index: operation.name for operation in execution.unrecorded()}
+    if not marker.more:  # otherwise what has no record yet was left to the next activation
+        operations |= {operation.index: operation.name for operation in called}
+    return made_lines(
+        [*(RecordOperation(operations[index], b"") for index in sorted(operations)), *execution.journal.commands]
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from flovyn.errors import DeterminismError, DeterminismViolation
+from flovyn.errors import DeterminismViolation, FlovynError
 from flovyn.replay import Execution, Reenactment, RunInfo, read_event
 from flovyn.replay.events import ENDINGS
 from flovyn.replay.history import History as Record
@@ -150,7 +150,7 @@ class Run:
             execution.load(self._events[read : max(read, block.marker.seen)])
             written = [*self._unmarked, *(event for kept in self._blocks[: self.done + 1] for event in kept.events)]
             return run_again(execution, block.marker, records_in(written))
-        except DeterminismError as error:  # it went well a moment ago: the code does not do the same twice
+        except FlovynError as error:  # such as code that does not do the same twice
             return [stopped_line(error)]
         finally:
             execution.close()

@@ -13,10 +13,15 @@ import msgspec
 from flovyn.replay.commands import (
     CancelTimer,
     CancelWorkflow,
+    ClearState,
     CompleteWorkflow,
+    CreatePromise,
     FailWorkflow,
     RecordOperation,
+    RequestCancelChild,
+    ScheduleChild,
     ScheduleTask,
+    SetState,
     StartTimer,
     SuspendWorkflow,
 )
@@ -25,9 +30,10 @@ from flovyn.serde.envelope import parse_error
 from flovyn.testing.replayer.diff import Line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from flovyn.replay.commands import Command
+    from flovyn.replay.submission import Result
     from flovyn.testing.replayer.reading import RecordedEvent
 
 __all__ = ["made_lines", "recorded_lines", "waiting_line"]
@@ -52,34 +58,38 @@ def waiting_line(reason: object) -> Line:
 
 
 def _recorded(event: RecordedEvent) -> Line | None:
-    data = cast("dict[str, Any]", msgspec.json.decode(event.data)) if event.data else {}
-    match event.type:
-        case "TASK_SCHEDULED":
-            return _task(str(data.get("kind")))
-        case "TIMER_STARTED":
-            return _timer(str(data.get("timerId")), data.get("durationMs"))
-        case "OPERATION_COMPLETED":
-            return _operation(str(data.get("operationName", data.get("name"))))
-        case "WORKFLOW_SUSPENDED":
-            return waiting_line(data.get("reason"))
-        case "WORKFLOW_COMPLETED":
-            return _completed(data.get("output"))
-        case "WORKFLOW_EXECUTION_FAILED" | "WORKFLOW_FAILED":
-            return _failed(str(data.get("error")))
-        case "WORKFLOW_CANCELLED":
-            return _cancelled(str(data.get("reason")))
-        case _:
-            return None
+    line = _RECORDED.get(event.type)
+    if line is None:
+        return None
+    return line(cast("dict[str, Any]", msgspec.json.decode(event.data)) if event.data else {})
 
 
 def _made(command: Command) -> Line | None:
+    line: Line | None
     match command:
         case ScheduleTask():
-            return _task(command.kind)
+            line = _task(command.kind)
         case StartTimer(timer_id, duration_ms):
-            return _timer(timer_id, duration_ms)
+            line = _timer(timer_id, duration_ms)
         case RecordOperation(name):
-            return _operation(name)
+            line = _operation(name)
+        case CreatePromise(name):
+            line = _promise(name)
+        case ScheduleChild(name, kind):
+            line = _child(name, kind)
+        case SetState(key):
+            line = _set(key)
+        case ClearState(key):
+            line = _clear(key)
+        case CancelTimer() | RequestCancelChild():  # when the program leaves something, nothing has to be the same
+            line = None
+        case _:
+            line = _made_end(command)
+    return line
+
+
+def _made_end(command: SuspendWorkflow | Result) -> Line:
+    match command:
         case SuspendWorkflow(reason):
             return waiting_line(reason)
         case CompleteWorkflow(output):
@@ -88,20 +98,34 @@ def _made(command: Command) -> Line | None:
             return _failed(error)
         case CancelWorkflow(reason):
             return _cancelled(reason)
-        case CancelTimer():  # when the program leaves a timer, history has nothing that must be the same
-            return None
 
 
-def _task(kind: str) -> Line:
+def _task(kind: object) -> Line:
     return Line(f"task {kind}", f"task {kind}")
 
 
-def _timer(identity: str, duration_ms: object) -> Line | None:
-    return None if identity.startswith(RESERVED) else Line("timer", f"timer of {duration_ms} ms")
+def _timer(identity: object, duration_ms: object) -> Line | None:
+    return None if str(identity).startswith(RESERVED) else Line("timer", f"timer of {duration_ms} ms")
 
 
-def _operation(name: str) -> Line | None:
-    return None if name.startswith(RESERVED) else Line(f"run {name}", f"run {name}")
+def _operation(name: object) -> Line | None:
+    return None if str(name).startswith(RESERVED) else Line(f"run {name}", f"run {name}")
+
+
+def _promise(name: object) -> Line:
+    return Line(f"promise {name}", f"promise {name}")
+
+
+def _child(name: object, kind: object) -> Line:
+    return Line(f"child {kind} {name}", f"child {name} of kind {kind}")
+
+
+def _set(key: object) -> Line:
+    return Line(f"set {key}", f"set state {key}")
+
+
+def _clear(key: object) -> Line:
+    return Line(f"clear {key}", f"clear state {key}")
 
 
 def _completed(output: object) -> Line:
@@ -109,13 +133,32 @@ def _completed(output: object) -> Line:
     return Line(f"completed {text}", f"completed: {_clip(text)}")
 
 
-def _failed(error: str) -> Line:
-    info = str(parse_error(error))
+def _failed(error: object) -> Line:
+    info = str(parse_error(str(error)))
     return Line(f"failed {info}", f"failed: {_clip(info)}")
 
 
-def _cancelled(reason: str) -> Line:
-    return Line("cancelled", f"cancelled: {_clip(reason)}")
+def _cancelled(reason: object) -> Line:
+    return Line("cancelled", f"cancelled: {_clip(str(reason))}")
+
+
+_RECORDED: Final[dict[str, Callable[[dict[str, Any]], Line | None]]] = {
+    "TASK_SCHEDULED": lambda data: _task(data.get("kind")),
+    "TIMER_STARTED": lambda data: _timer(data.get("timerId"), data.get("durationMs")),
+    "OPERATION_COMPLETED": lambda data: _operation(data.get("operationName", data.get("name"))),
+    "PROMISE_CREATED": lambda data: _promise(data.get("promiseName")),
+    "CHILD_WORKFLOW_INITIATED": lambda data: _child(
+        data.get("childExecutionName"), data.get("childWorkflowKind", data.get("workflowKind"))
+    ),
+    "STATE_SET": lambda data: _set(data.get("key")),
+    "STATE_CLEARED": lambda data: _clear(data.get("key")),
+    "WORKFLOW_SUSPENDED": lambda data: waiting_line(data.get("reason")),
+    "WORKFLOW_COMPLETED": lambda data: _completed(data.get("output")),
+    "WORKFLOW_EXECUTION_FAILED": lambda data: _failed(data.get("error")),
+    "WORKFLOW_FAILED": lambda data: _failed(data.get("error")),
+    "WORKFLOW_CANCELLED": lambda data: _cancelled(data.get("reason")),
+}
+"""What a command looks like in a history; whatever else stands in one is no command."""
 
 
 def _plain(value: object) -> object:
