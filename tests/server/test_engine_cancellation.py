@@ -2,51 +2,108 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from flovyn.errors import FailedPrecondition
-from server.world import World, cancel, complete, suspend
-
-
-def request(world: World, run: str, reason: str = "too late") -> None:
-    world.engine.request_cancel(world.caller(), run, reason=reason, requested_by="me")
-
-
-def cooperate(world: World, metadata: bytes = b'{"cancellation":"scopes"}', name: str = "w") -> None:
-    world.engine.workers.register(
-        world.caller(),
-        name=name,
-        version="1",
-        worker_type="WORKFLOW",
-        host="h",
-        process="1",
-        workflows={"order": metadata},
-        tasks={},
-    )
+from flovyn.server import limits
+from server.world import World, cancel, child_id, complete, schedule_child, suspend
 
 
 def test_a_cooperating_run_is_told_and_ends_itself() -> None:
     world = World()
-    cooperate(world)
+    world.cooperate()
     run = world.start()
     world.activate(suspend())
-    request(world, run)
+    world.request_cancel(run)
     assert world.history(run)[-1] == ("CANCELLATION_REQUESTED", {"reason": "too late", "requestedBy": "me"})
     assert world.status(run) == "PENDING"
-    request(world, run, "again")
     world.activate(suspend())
     assert world.status(run) == "WAITING"
-    assert world.types(run).count("CANCELLATION_REQUESTED") == 1
+    world.sound()
+
+
+def test_a_second_request_ends_a_cooperating_run_at_once_also_while_it_works() -> None:
+    world = World()
+    world.cooperate()
+    run = world.start()
+    world.request_cancel(run)
+    claimed = world.claim()
+    assert claimed is not None
+    world.request_cancel(run, "now")
+    assert world.types(run) == ["WORKFLOW_STARTED", "CANCELLATION_REQUESTED", "WORKFLOW_CANCELLED"]
+    assert world.history(run)[-1][1] == {"reason": "too late"}
+    with pytest.raises(FailedPrecondition, match="has ended already: it is CANCELLED"):
+        world.submit(run, complete(), claim=claimed[1])
+    with pytest.raises(FailedPrecondition, match="cannot be cancelled: it is CANCELLED"):
+        world.request_cancel(run)
+    world.sound()
+
+
+def test_a_cooperating_run_that_takes_too_long_is_ended_also_after_a_restart(tmp_path: Path) -> None:
+    world = World(str(tmp_path / "a.db"))
+    world.cooperate()
+    slow, quick = world.start(), world.start()
+    world.activate(suspend())
+    world.request_cancel(slow)
+    world.request_cancel(quick)
+    world.activate(suspend())
+    world.activate(complete())
+    world.restart()
+    world.advance(limits.CANCEL_GRACE_MS - 1)
+    assert world.status(slow) == "WAITING"
+    world.advance(1)
+    assert world.history(slow)[-1] == ("WORKFLOW_CANCELLED", {"reason": "too late"})
+    assert world.types(quick)[-1] == "WORKFLOW_COMPLETED"
+
+
+@pytest.mark.parametrize("cooperating", [True, False])
+def test_whoever_ends_a_run_passes_the_request_on_to_its_children(cooperating: bool) -> None:
+    world = World()
+    if cooperating:
+        world.cooperate(kind="parent")
+    parent = world.start("parent")
+    world.activate(schedule_child(0), schedule_child(1), suspend())
+    world.activate(schedule_child(2), suspend())
+    world.activate(complete())
+    world.request_cancel(parent)
+    if cooperating:
+        assert [world.status(child_id(n)) for n in (0, 1, 2)] == ["WAITING", "COMPLETED", "PENDING"]
+        assert world.activate(cancel()) == parent
+        assert [world.status(child_id(n)) for n in (0, 1, 2)] == ["WAITING", "COMPLETED", "PENDING"]
+    else:
+        assert [world.status(child_id(n)) for n in (0, 1, 2)] == ["CANCELLED", "COMPLETED", "CANCELLED"]
+        asked = dict(world.history(child_id(2)))["CANCELLATION_REQUESTED"]
+        assert asked == {"reason": "too late", "requestedBy": "me"}
+    assert world.types(parent)[-1] == "WORKFLOW_CANCELLED"
+    world.sound()
+
+
+def test_a_forced_end_asks_the_children_which_may_take_their_time() -> None:
+    world = World()
+    world.cooperate()
+    parent = world.start()
+    world.activate(schedule_child(0), schedule_child(1, kind="other"), suspend())
+    world.request_cancel(parent)
+    assert world.types(child_id(0)) == ["WORKFLOW_STARTED"]
+    world.request_cancel(parent)
+    assert world.history(child_id(0))[-1] == (
+        "CANCELLATION_REQUESTED",
+        {"reason": "too late", "requestedBy": parent},
+    )
+    assert world.status(child_id(0)) == "PENDING"
+    assert world.status(child_id(1)) == "CANCELLED"
     world.sound()
 
 
 def test_a_request_that_comes_while_the_run_works_is_seen_next() -> None:
     world = World()
-    cooperate(world)
+    world.cooperate()
     run = world.start()
     claimed = world.claim()
     assert claimed is not None
-    request(world, run)
+    world.request_cancel(run)
     world.submit(run, suspend(), claim=claimed[1])
     assert world.status(run) == "PENDING"
     world.activate(cancel("stopped"))
@@ -57,14 +114,14 @@ def test_a_request_that_comes_while_the_run_works_is_seen_next() -> None:
 @pytest.mark.parametrize("metadata", [b"", b"{}", b"nonsense", b'{"cancellation":"no"}'])
 def test_a_run_of_other_workers_is_ended_at_once_or_at_its_next_suspension(metadata: bytes) -> None:
     world = World()
-    cooperate(world, metadata)
+    world.cooperate(metadata)
     waiting, running = world.start(), world.start()
     world.activate(suspend())
     claimed = world.claim()
     assert claimed is not None
-    request(world, waiting)
+    world.request_cancel(waiting)
     assert world.types(waiting)[-2:] == ["CANCELLATION_REQUESTED", "WORKFLOW_CANCELLED"]
-    request(world, running)
+    world.request_cancel(running)
     assert world.status(running) == "RUNNING"
     world.submit(running, suspend(), claim=claimed[1])
     assert world.history(running)[-1] == ("WORKFLOW_CANCELLED", {"reason": "too late"})
@@ -76,9 +133,9 @@ def test_what_was_registered_last_says_whether_a_kind_cooperates() -> None:
     world = World()
     for number, (metadata, status) in enumerate([(b'{"cancellation":"scopes"}', "PENDING"), (b"", "CANCELLED")]):
         world.now += 1
-        cooperate(world, metadata, name=f"w{number}")
+        world.cooperate(metadata, name=f"w{number}")
         run = world.start()
-        request(world, run)
+        world.request_cancel(run)
         assert world.status(run) == status
 
 
@@ -87,4 +144,4 @@ def test_a_run_that_has_ended_cannot_be_cancelled() -> None:
     run = world.start()
     world.activate(complete())
     with pytest.raises(FailedPrecondition, match=f"workflow {run} cannot be cancelled: it is COMPLETED"):
-        request(world, run)
+        world.request_cancel(run)

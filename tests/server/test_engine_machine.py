@@ -8,16 +8,18 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from flovyn.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
-from flovyn.server.engine import Caller
+from flovyn.server.engine import Caller, Start
 from flovyn.wire.messages.flovyn import v1 as pb
 from server.world import (
     World,
     cancel,
+    cancel_child,
     complete,
     create_promise,
     fail,
     resolve_promise,
     schedule,
+    schedule_child,
     start_timer,
     suspend,
     task_id,
@@ -54,8 +56,16 @@ def promise_commands() -> st.SearchStrategy[pb.WorkflowCommand]:
     ) | st.sampled_from(["p", "q"]).map(resolve_promise)
 
 
+def child_commands() -> st.SearchStrategy[pb.WorkflowCommand]:
+    return st.builds(schedule_child, st.integers(0, 2)) | st.builds(
+        cancel_child, st.sampled_from([None, 0, 1, 2]), st.sampled_from(["", "child-0", "child-1"])
+    )
+
+
 def commands() -> st.SearchStrategy[pb.WorkflowCommand]:
-    return st.one_of(schedule_commands(), timer_commands(), cancel_timer_commands(), promise_commands())
+    return st.one_of(
+        schedule_commands(), timer_commands(), cancel_timer_commands(), promise_commands(), child_commands()
+    )
 
 
 class Machine(RuleBasedStateMachine):
@@ -124,6 +134,7 @@ class Machine(RuleBasedStateMachine):
             assert self.world.history(run) == before
         else:
             assert self.world.history(run)[: len(before)] == before
+            self.runs += [row.id for row in self.world.store.runs.all() if row.id not in self.runs]
             if token is not None:
                 assert token not in self.accepted.setdefault(run, set())
                 self.accepted[run].add(token)
@@ -195,6 +206,22 @@ class Machine(RuleBasedStateMachine):
             assert promise is not None
             assert promise.status == "CLOSED"
 
+    @rule(name=st.sampled_from(["a", "child-0"]), data=st.data())
+    def adopt(self, name: str, data: st.DataObject) -> None:
+        run = data.draw(st.sampled_from(self.runs))
+        try:
+            child = self.world.engine.workflows.start_child(self.world.caller(), run, name, Start("order"))
+        except FailedPrecondition:
+            assert self.world.status(run) in {"COMPLETED", "FAILED", "CANCELLED"}
+        else:
+            if child not in self.runs:
+                self.runs.append(child)
+
+    @rule(cooperates=st.booleans())
+    def describe(self, cooperates: bool) -> None:
+        self.world.now += 1  # what was registered last counts
+        self.world.cooperate(b'{"cancellation":"scopes"}' if cooperates else b"")
+
     @rule(data=st.data())
     def request_cancel(self, data: st.DataObject) -> None:
         run = data.draw(st.sampled_from(self.runs))
@@ -203,7 +230,7 @@ class Machine(RuleBasedStateMachine):
         except FailedPrecondition:
             assert self.world.status(run) in {"COMPLETED", "FAILED", "CANCELLED"}
 
-    @rule(milliseconds=st.sampled_from([0, 1, 500, 1_000, 5_000, 60_000]))
+    @rule(milliseconds=st.sampled_from([0, 1, 500, 1_000, 5_000, 60_000, 86_400_000]))
     def advance(self, milliseconds: int) -> None:
         self.world.advance(milliseconds)
 

@@ -29,7 +29,7 @@ from flovyn.server.engine.invariants import violations
 from flovyn.wire import methods
 from flovyn.wire.channel import Channel
 from flovyn.wire.messages.flovyn import v1 as pb
-from server.world import complete, create_promise, schedule, start_timer, suspend, task_id
+from server.world import child_id, complete, create_promise, schedule, schedule_child, start_timer, suspend, task_id
 
 pytestmark = pytest.mark.anyio
 
@@ -386,7 +386,7 @@ async def test_every_refusal_has_its_own_class() -> None:
             await client.start("")
         with pytest.raises(Unimplemented, match="no visual definitions"):
             await client.start(workflow_definition_id="x")
-        with pytest.raises(Unimplemented, match="does not start children this way"):
+        with pytest.raises(Unimplemented, match="a child needs a name; call StartChildWorkflow"):
             await client.start(parent_workflow_execution_id="x")
         with pytest.raises(InvalidArgument, match="worker_id is empty"):
             await client.poll(worker="")
@@ -470,6 +470,30 @@ async def test_signals_reach_a_workflow_with_and_without_starting_it() -> None:
         foreign = pb.SignalWorkflowRequest(org_id="another", workflow_execution_id=run, signal_name="pay")
         with pytest.raises(PermissionDenied, match="does not belong to organisation 'another'"):
             await client.channel.unary(methods.SIGNAL_WORKFLOW, foreign)
+
+
+async def test_children_are_started_by_their_parent_or_from_outside_and_tell_their_end() -> None:
+    async with served() as (server, client):
+        parent = await client.start("parent", queue="q")
+        _, token = await client.poll(queue="q")
+        await client.submit(parent, schedule_child(0), suspend(), claim=token)
+        child, token = await client.poll(queue="q")
+        assert child == child_id(0)
+        await client.submit(child, complete(b"7"), claim=token)
+        assert (await client.data(parent, "CHILD_WORKFLOW_COMPLETED"))[0]["output"] == 7
+        request = pb.StartChildWorkflowRequest(
+            parent_workflow_execution_id=parent,
+            child_execution_name="extra",
+            org_id=server.org_id,
+            workflow_kind="order",
+            input=b"{}",
+        )
+        reply = (await client.channel.unary(methods.START_CHILD_WORKFLOW, request)).message
+        assert (await client.channel.unary(methods.START_CHILD_WORKFLOW, request)).message == reply
+        assert await client.history(reply.child_workflow_execution_id) == ["WORKFLOW_STARTED"]
+        visual = pb.StartChildWorkflowRequest(org_id=server.org_id, workflow_definition_id="x")
+        with pytest.raises(Unimplemented, match="no visual definitions"):
+            await client.channel.unary(methods.START_CHILD_WORKFLOW, visual)
 
 
 async def test_cancelling_and_failing_tasks() -> None:

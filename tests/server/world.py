@@ -11,6 +11,7 @@ import msgspec
 from flovyn.server.engine import Caller, Engine, Poller, Signalled, Start
 from flovyn.server.engine.invariants import violations
 from flovyn.server.store import Store
+from flovyn.server.store.runs import RunRow
 from flovyn.wire.messages.flovyn import v1 as pb
 
 __all__ = [
@@ -18,11 +19,14 @@ __all__ = [
     "TIMEOUT_MS",
     "World",
     "cancel",
+    "cancel_child",
+    "child_id",
     "complete",
     "create_promise",
     "fail",
     "resolve_promise",
     "schedule",
+    "schedule_child",
     "start_timer",
     "suspend",
     "task_id",
@@ -54,6 +58,31 @@ def create_promise(name: str = "approval", **options: Any) -> pb.WorkflowCommand
 def resolve_promise(promise_id: str, value: bytes = b"1") -> pb.WorkflowCommand:
     command = pb.ResolvePromiseCommand(promise_id=promise_id, value=value)
     return pb.WorkflowCommand(command_type=pb.CommandType.RESOLVE_PROMISE, resolve_promise=command)
+
+
+def child_id(number: int) -> str:
+    return str(UUID(int=0xC000 + number))
+
+
+def schedule_child(number: int = 0, name: str | None = None, kind: str = "order", **options: Any) -> pb.WorkflowCommand:
+    command = pb.ScheduleChildWorkflowCommand(
+        child_execution_name=f"child-{number}" if name is None else name,
+        workflow_kind=kind,
+        child_workflow_execution_id=child_id(number),
+        **{"input": b"{}", **options},
+    )
+    return pb.WorkflowCommand(command_type=pb.CommandType.SCHEDULE_CHILD_WORKFLOW, schedule_child_workflow=command)
+
+
+def cancel_child(number: int | None = 0, name: str = "", reason: str = "enough") -> pb.WorkflowCommand:
+    command = pb.RequestCancelChildWorkflowCommand(
+        child_execution_name=name,
+        child_workflow_execution_id="" if number is None else child_id(number),
+        reason=reason,
+    )
+    return pb.WorkflowCommand(
+        command_type=pb.CommandType.REQUEST_CANCEL_CHILD_WORKFLOW, request_cancel_child_workflow=command
+    )
 
 
 def complete(output: bytes = b"null") -> pb.WorkflowCommand:
@@ -162,9 +191,30 @@ class World:
         return claimed[0]
 
     def status(self, run_id: str) -> str:
+        return self.run(run_id).status
+
+    def run(self, run_id: str) -> RunRow:
         run = self.store.runs.find(run_id)
         assert run is not None
-        return run.status
+        return run
+
+    def cooperate(
+        self, metadata: bytes = b'{"cancellation":"scopes"}', name: str = "other", kind: str = "order"
+    ) -> None:
+        """A worker registers whose workflows end themselves when they are cancelled, or as it says."""
+        self.engine.workers.register(
+            self.caller(),
+            name=name,
+            version="1",
+            worker_type="WORKFLOW",
+            host="h",
+            process="1",
+            workflows={kind: metadata},
+            tasks={},
+        )
+
+    def request_cancel(self, run_id: str, reason: str = "too late") -> None:
+        self.engine.request_cancel(self.caller(), run_id, reason=reason, requested_by="me")
 
     def history(self, run_id: str) -> list[tuple[str, Any]]:
         run = self.store.runs.find(run_id)
@@ -189,7 +239,7 @@ class World:
     def promise_id(self, run_id: str, name: str = "approval") -> str:
         """As everybody learns it: from the history."""
         return next(
-            data["promiseId"]
+            str(data["promiseId"])
             for event_type, data in self.history(run_id)
             if event_type == "PROMISE_CREATED" and data["promiseName"] == name
         )

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 __all__ = [
+    "CANCEL_GRACE_MS",
     "CLAIM_WITHOUT_REPORT_MS",
     "CLOCK_CHECK_S",
     "DEFAULT_MAX_RETRIES",
@@ -46,6 +47,12 @@ CLAIM_WITHOUT_REPORT_MS: Final = 600_000
 TASK_UNCONFIRMED_MS: Final = 60_000
 """A task is freed if a worker that echoes fencing tokens did not do so for this long after it was handed the task: the
 answer to its poll got lost. As long as the default lease of our worker, which heartbeats far more often."""
+
+# --- cancellation ---------------------------------------------------------------------------
+
+CANCEL_GRACE_MS: Final = 86_400_000
+"""How long a workflow that ends itself when it is cancelled may take for that, compensation and all; a second request
+ends it at once."""
 
 # --- polls ----------------------------------------------------------------------------------
 

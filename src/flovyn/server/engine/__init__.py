@@ -80,7 +80,12 @@ class Engine:
         self._free_lapsed(now)
         if core.due_at <= now:
             self._fire(now)
-            ahead = (store.timers.next_due(), store.tasks.next_deadline(), store.promises.next_deadline())
+            ahead = (
+                store.timers.next_due(),
+                store.tasks.next_deadline(),
+                store.promises.next_deadline(),
+                store.runs.next_cancel_due(),
+            )
             core.due_at = min((at for at in ahead if at is not None), default=math.inf)
         if self._purge_at <= now:
             with core.transaction():
@@ -101,6 +106,10 @@ class Engine:
                 self.tasks.time_out(task)
             for promise in store.promises.overdue(now, limits.TICK_BATCH):
                 self.promises.time_out(promise)
+            for n in store.runs.cancel_overdue(now, limits.TICK_BATCH):
+                run = store.runs.get(n)
+                if run.status not in history.ENDED:  # it may have ended with its parent just now
+                    cancellation.force(core, run)
 
     def _free_lapsed(self, now: int) -> None:
         core, store = self.core, self.core.store
@@ -144,11 +153,12 @@ class Engine:
     # --- cancellation -----------------------------------------------------------------------
 
     def request_cancel(self, caller: Caller, run_id: str, *, reason: str, requested_by: str = "") -> None:
-        """Ask a workflow to stop.
+        """Ask a workflow to stop; a second request ends it, whatever it is doing.
 
         Raises:
             NotFound: There is no such execution in the caller's organisation.
             FailedPrecondition: It has ended.
         """
         run = self.workflows.find(caller, run_id)
-        cancellation.request_cancel(self.core, run, reason=reason, requested_by=requested_by)
+        with self.core.transaction():
+            cancellation.request(self.core, run, reason=reason, requested_by=requested_by)

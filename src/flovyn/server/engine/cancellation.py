@@ -1,7 +1,9 @@
 """Asking a workflow to stop.
 
 A worker that cooperates says so with the kinds it registers (``{"cancellation": "scopes"}``): its runs are told and end
-themselves. The official workers do not look: their runs are ended here, at once or at their next suspension.
+themselves, unless they are asked a second time or take too long. The official workers do not look: their runs are ended
+here, at once or at their next suspension. Whoever ends a run passes the request on to its children: the run itself if
+it cooperates, the server otherwise.
 """
 
 from __future__ import annotations
@@ -11,13 +13,14 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from flovyn.errors import FailedPrecondition
+from flovyn.server import limits
 from flovyn.server.engine import events, history
 
 if TYPE_CHECKING:
     from flovyn.server.engine.core import Core
     from flovyn.server.store.runs import RunRow
 
-__all__ = ["cooperates", "request_cancel"]
+__all__ = ["ask", "cooperates", "force", "request"]
 
 
 class _Metadata(msgspec.Struct):
@@ -38,8 +41,10 @@ def cooperates(core: Core, run: RunRow) -> bool:
         return False
 
 
-def request_cancel(core: Core, run: RunRow, *, reason: str, requested_by: str) -> None:
-    """Ask a run to stop. Asking again while it is stopping changes nothing.
+def request(core: Core, run: RunRow, *, reason: str, requested_by: str) -> None:
+    """Ask a run to stop; asked a second time it is ended.
+
+    Part of the caller's transaction.
 
     Raises:
         FailedPrecondition: It has ended.
@@ -47,13 +52,47 @@ def request_cancel(core: Core, run: RunRow, *, reason: str, requested_by: str) -
     if run.status in history.ENDED:
         raise FailedPrecondition(f"workflow {run.id} cannot be cancelled: it is {run.status}")
     if run.cancel_reason is not None:
-        return
+        force(core, run)
+    else:
+        ask(core, run, reason=reason, requested_by=requested_by)
+
+
+def ask(core: Core, run: RunRow, *, reason: str, requested_by: str) -> None:
+    """Ask a run that has not ended to stop. Asking again changes nothing.
+
+    Part of the caller's transaction.
+    """
+    waiting = [run]
+    for asked in waiting:
+        if asked.cancel_reason is None and _tell(core, asked, reason, requested_by):
+            waiting += core.store.runs.open_children(asked.n)
+
+
+def force(core: Core, run: RunRow) -> None:
+    """End a run that was asked to stop, and ask its children, for it does that no more.
+
+    Part of the caller's transaction.
+    """
+    reason = run.cancel_reason or ""
+    _end(core, run, reason)
+    for child in core.store.runs.open_children(run.n):
+        ask(core, child, reason=reason, requested_by=run.id)
+
+
+def _tell(core: Core, run: RunRow, reason: str, requested_by: str) -> bool:
+    """Whether the run has ended, so that its children are left to the server."""
     run.cancel_reason = reason
     asked = events.cancellation_requested(reason=reason, requested_by=requested_by)
-    with core.transaction():
-        history.append(core, run, [asked], external=True)
-        if run.status != "RUNNING" and not cooperates(core, run):
-            history.end(core, run, "CANCELLED", events.workflow_cancelled(reason))
-            return
-        history.wake(core, run)
-        core.store.runs.save(run)
+    history.append(core, run, [asked], external=True)
+    if run.status != "RUNNING" and not cooperates(core, run):
+        _end(core, run, reason)
+        return True
+    run.cancel_due_at = core.clock() + limits.CANCEL_GRACE_MS
+    core.due(run.cancel_due_at)
+    history.wake(core, run)
+    core.store.runs.save(run)
+    return False
+
+
+def _end(core: Core, run: RunRow, reason: str) -> None:
+    history.end(core, run, history.Closing("CANCELLED", events.workflow_cancelled(reason), error=reason))

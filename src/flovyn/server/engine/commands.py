@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from flovyn.errors import InvalidArgument, Unimplemented
 from flovyn.server import limits
-from flovyn.server.engine import events, keys, payloads, promises, validation
+from flovyn.server.engine import children, events, keys, payloads, promises, starting, validation
+from flovyn.server.engine.history import Closing
+from flovyn.server.engine.starting import Start
 from flovyn.server.store.tasks import TaskRow
 from flovyn.wire.messages.flovyn import v1 as pb
 
@@ -16,24 +18,12 @@ if TYPE_CHECKING:
 
     from flovyn.server.engine.core import Core
     from flovyn.server.engine.events import Event
+    from flovyn.server.engine.starting import Prepared
     from flovyn.server.store.runs import RunRow
 
-__all__ = ["Closing", "Translation", "translate"]
+__all__ = ["Translation", "translate"]
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Closing:
-    """The command that ends an activation.
-
-    Attributes:
-        status: The run's new status; WAITING stands for a suspension.
-        event: The event that says so.
-    """
-
-    status: str
-    event: Event
 
 
 @dataclass(slots=True)
@@ -43,11 +33,17 @@ class Translation:
     Attributes:
         events: To be appended, in the order of the commands.
         tasks: To be created, with their inputs.
+        children: To be created.
+        cancels: Children to be asked to stop, once all else is done.
         closing: How the activation ends, if a command says so.
     """
 
     events: list[Event] = field(default_factory=list["Event"])
     tasks: list[tuple[TaskRow, bytes]] = field(default_factory=list["tuple[TaskRow, bytes]"])
+    children: list[Prepared] = field(default_factory=list["Prepared"])
+    cancels: list[pb.RequestCancelChildWorkflowCommand] = field(
+        default_factory=list[pb.RequestCancelChildWorkflowCommand]
+    )
     closing: Closing | None = None
 
 
@@ -190,15 +186,44 @@ class _Translator:
             self._core.store.promises.save(promise)
             self.result.events.append(events.promise_resolved(promise.id, name=promise.name, value=value))
 
+    def schedule_child(self, command: pb.WorkflowCommand, at: str) -> None:
+        at = f"{at}.schedule_child_workflow"
+        data = _given(command.schedule_child_workflow, at)
+        if data.workflow_definition_id:
+            raise Unimplemented(f"{at}.workflow_definition_id: this server has no visual definitions")
+        name = validation.name(data.child_execution_name, f"{at}.child_execution_name")
+        wanted = Start(
+            kind=data.workflow_kind or "",
+            payload=data.input,
+            queue=children.inherited_queue(data.queue, self._run),
+            priority_seconds=data.priority_seconds,
+        )
+        child = starting.prepare(self._core, self._run.org_id, wanted, at=f"{at}.")
+        child.run.id = validation.uuid(data.child_workflow_execution_id, f"{at}.child_workflow_execution_id")
+        child.run.parent = self._run.n
+        child.run.child_name = name
+        child.run.tells_parent = 1
+        self.result.children.append(child)
+        self.result.events.append(
+            events.child_initiated(
+                name, child_id=child.run.id, kind=child.run.kind, payload=payloads.checked(data.input, f"{at}.input")
+            )
+        )
+
+    def cancel_child(self, command: pb.WorkflowCommand, at: str) -> None:
+        # Workers know no event for it, and would take one for something else.
+        at = f"{at}.request_cancel_child_workflow"
+        self.result.cancels.append(_given(command.request_cancel_child_workflow, at))
+
     def complete_workflow(self, command: pb.WorkflowCommand, at: str) -> None:
         data = _given(command.complete_workflow, f"{at}.complete_workflow")
         output = payloads.checked(data.output, f"{at}.complete_workflow.output")
-        self.result.closing = Closing("COMPLETED", events.workflow_completed(output))
+        self.result.closing = Closing("COMPLETED", events.workflow_completed(output), output=output)
 
     def fail_workflow(self, command: pb.WorkflowCommand, at: str) -> None:
         data = _given(command.fail_workflow, f"{at}.fail_workflow")
         event = events.workflow_failed(error=data.error, stack_trace=data.stack_trace, failure_type=data.failure_type)
-        self.result.closing = Closing("FAILED", event)
+        self.result.closing = Closing("FAILED", event, error=data.error)
 
     def suspend_workflow(self, command: pb.WorkflowCommand, at: str) -> None:
         reason = _given(command.suspend_workflow, f"{at}.suspend_workflow").reason
@@ -206,7 +231,7 @@ class _Translator:
 
     def cancel_workflow(self, command: pb.WorkflowCommand, at: str) -> None:
         reason = _given(command.cancel_workflow, f"{at}.cancel_workflow").reason
-        self.result.closing = Closing("CANCELLED", events.workflow_cancelled(reason))
+        self.result.closing = Closing("CANCELLED", events.workflow_cancelled(reason), error=reason)
 
 
 def _given(data: T | None, where: str) -> T:
@@ -224,6 +249,8 @@ _HANDLERS: Final[dict[int, Callable[[_Translator, pb.WorkflowCommand, str], None
     pb.CommandType.CANCEL_TIMER: _Translator.cancel_timer,
     pb.CommandType.CREATE_PROMISE: _Translator.create_promise,
     pb.CommandType.RESOLVE_PROMISE: _Translator.resolve_promise,
+    pb.CommandType.SCHEDULE_CHILD_WORKFLOW: _Translator.schedule_child,
+    pb.CommandType.REQUEST_CANCEL_CHILD_WORKFLOW: _Translator.cancel_child,
     pb.CommandType.COMPLETE_WORKFLOW: _Translator.complete_workflow,
     pb.CommandType.FAIL_WORKFLOW: _Translator.fail_workflow,
     pb.CommandType.SUSPEND_WORKFLOW: _Translator.suspend_workflow,

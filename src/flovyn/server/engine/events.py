@@ -16,6 +16,9 @@ __all__ = [
     "TERMINAL_TYPES",
     "Event",
     "cancellation_requested",
+    "child_completed",
+    "child_failed",
+    "child_initiated",
     "operation_completed",
     "promise_created",
     "promise_rejected",
@@ -85,6 +88,36 @@ def workflow_suspended(reason: str) -> Event:
 def cancellation_requested(*, reason: str, requested_by: str) -> Event:
     """Somebody wants a workflow to stop."""
     return Event("CANCELLATION_REQUESTED", _encode({"reason": reason, "requestedBy": requested_by}))
+
+
+def child_initiated(name: str, *, child_id: str, kind: str, payload: msgspec.Raw) -> Event:
+    """A child was created."""
+    return Event(
+        "CHILD_WORKFLOW_INITIATED", _encode({**_child(name, child_id), "childWorkflowKind": kind, "input": payload})
+    )
+
+
+def child_completed(name: str, *, child_id: str, output: msgspec.Raw) -> Event:
+    """A child returned."""
+    return Event("CHILD_WORKFLOW_COMPLETED", _encode({**_child(name, child_id), "output": output}))
+
+
+def child_failed(name: str, *, child_id: str, error: str, reason: str | None) -> Event:
+    """A child raised, or was cancelled for that reason: no official worker knows an event of its own for the latter."""
+    data: dict[str, object] = {**_child(name, child_id), "error": error}
+    if reason is not None:
+        data["reason"] = reason
+    return Event("CHILD_WORKFLOW_FAILED", _encode(data))
+
+
+def _child(name: str, child_id: str) -> dict[str, object]:
+    # Readers differ in the key of the id, so it stands there in every spelling that one of them looks for.
+    return {
+        "childExecutionName": name,
+        "childExecutionId": child_id,
+        "childWorkflowExecutionId": child_id,
+        "childworkflowExecutionId": child_id,
+    }
 
 
 def operation_completed(name: str, result: msgspec.Raw) -> Event:

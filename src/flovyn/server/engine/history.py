@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
+from flovyn.server.engine import events
+from flovyn.server.engine.payloads import NULL
 from flovyn.server.store.keys import Target
 from flovyn.server.store.runs import EventRow
 from flovyn.server.store.tasks import AttemptRow, TaskRow
@@ -13,22 +15,43 @@ from flovyn.wire.messages.flovyn import v1 as pb
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import msgspec
+
     from flovyn.server.engine.core import Core
     from flovyn.server.engine.events import Event
     from flovyn.server.store.runs import RunRow
 
-__all__ = ["ENDED", "append", "end", "end_task", "wake"]
+__all__ = ["ENDED", "Closing", "append", "end", "end_task", "wake"]
 
 ENDED: Final = frozenset({"COMPLETED", "FAILED", "CANCELLED"})
 """The statuses, of runs and of tasks, that nothing leaves."""
 
 
-def append(core: Core, run: RunRow, events: Sequence[Event], *, external: bool) -> None:
+CHILD_CANCELLED_TEXT: Final = "Child workflow cancelled"
+
+
+class Closing(NamedTuple):
+    """How an activation ends.
+
+    Attributes:
+        status: The run's new status; WAITING stands for a suspension.
+        event: The event that says so.
+        output: What the run returned, if it did.
+        error: Why it failed or was cancelled, if it did or was.
+    """
+
+    status: str
+    event: Event
+    output: msgspec.Raw = NULL
+    error: str = ""
+
+
+def append(core: Core, run: RunRow, news: Sequence[Event], *, external: bool) -> None:
     """Give the events the next numbers of the history; `external` ones did not come from the run's own commands."""
     now = core.clock()
     rows: list[EventRow] = []
     sequence = run.sequence
-    for event in events:
+    for event in news:
         sequence += 1
         message = pb.WorkflowEvent(sequence_number=sequence, event_type=event.type, event_data=event.data)
         frame = encode(pb.GetEventsResponse(events=[message]))
@@ -46,20 +69,41 @@ def wake(core: Core, run: RunRow) -> None:
         core.make_ready("workflow", run.org_id, run.queue, run.kind)
 
 
-def end(core: Core, run: RunRow, status: str, event: Event) -> None:
-    """Write the last event; cancel the run's open tasks (nobody can wait for them any more), drop the rest."""
-    append(core, run, [event], external=False)
-    run.status = status
+def end(core: Core, run: RunRow, closing: Closing) -> None:
+    """Write the last event, cancel the open tasks (nobody can wait for them any more), drop the rest, tell the parent.
+
+    No other row of the parent may be in anybody's hands meanwhile: it would overwrite what is written here.
+    """
+    append(core, run, [closing.event], external=False)
+    run.status = closing.status
     run.completed_at = core.clock()
     core.release(run.claim_token)
     run.claim_token = None
+    run.cancel_due_at = None
     core.store.timers.forget_run(run.n)
     core.store.promises.close_run(run.n)
     for task in core.store.tasks.open_of_run(run.n):
         end_task(core, task, "CANCELLED", reason=f"its workflow {run.id} has ended")
-    if status != "COMPLETED":
+    if run.status != "COMPLETED":
         core.store.keys.drop(Target("workflow", run.id))
     core.store.runs.save(run)
+    if run.parent is not None and run.tells_parent:
+        _tell_parent(core, core.store.runs.get(run.parent), run, closing)
+
+
+def _tell_parent(core: Core, parent: RunRow, run: RunRow, closing: Closing) -> None:
+    if parent.status in ENDED:
+        return
+    name = run.child_name or ""
+    if closing.status == "COMPLETED":
+        told = events.child_completed(name, child_id=run.id, output=closing.output)
+    elif closing.status == "CANCELLED":
+        told = events.child_failed(name, child_id=run.id, error=CHILD_CANCELLED_TEXT, reason=closing.error)
+    else:
+        told = events.child_failed(name, child_id=run.id, error=closing.error, reason=None)
+    append(core, parent, [told], external=True)
+    wake(core, parent)
+    core.store.runs.save(parent)
 
 
 def end_task(core: Core, task: TaskRow, status: str, *, reason: str, attempt: str | None = None) -> None:

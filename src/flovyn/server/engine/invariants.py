@@ -43,6 +43,7 @@ def violations(engine: Engine) -> list[str]:
         found += _of_tasks(engine, run, history)
         found += _of_timers(engine, run, history)
         found += _of_promises(engine, run, history)
+        found += _of_children(engine, run, history)
     found += _of_leases(engine)
     return found
 
@@ -67,6 +68,10 @@ def _of_run(engine: Engine, run: RunRow, history: list[EventRow]) -> Iterator[st
         yield f"run {run.id} is RUNNING, but nobody holds it"
     if run.status != "RUNNING" and lease is not None:
         yield f"run {run.id} is {run.status}, but somebody holds it"
+    if run.status not in ENDED and (run.cancel_reason is None) != (run.cancel_due_at is None):
+        yield f"run {run.id} was asked to stop: {run.cancel_reason}; it has time until {run.cancel_due_at}"
+    if run.status in ENDED and run.cancel_due_at is not None:
+        yield f"run {run.id} is {run.status}, and has still time to stop"
     if run.status == "WAITING" and history[-1].type != "WORKFLOW_SUSPENDED":
         yield f"run {run.id} is WAITING after {history[-1].type}: its wake-up was lost"
     if run.status == "WAITING" and run.external_sequence > run.claim_sequence:
@@ -142,6 +147,31 @@ def _of_promises(engine: Engine, run: RunRow, history: list[EventRow]) -> Iterat
             yield f"promise {promise.id} is PENDING, though its run has ended"
     if told:
         yield f"run {run.id}: events of promises {sorted(told)}, which do not exist"
+
+
+_END_OF_CHILD: Final = {
+    "COMPLETED": ["CHILD_WORKFLOW_COMPLETED"],
+    "FAILED": ["CHILD_WORKFLOW_FAILED"],
+    "CANCELLED": ["CHILD_WORKFLOW_FAILED"],
+}
+
+
+def _of_children(engine: Engine, run: RunRow, history: list[EventRow]) -> Iterator[str]:
+    told: dict[str, list[str]] = {}
+    for event in history:
+        if event.type.startswith("CHILD_"):
+            told.setdefault(str(msgspec.json.decode(event.data)["childExecutionId"]), []).append(event.type)
+    for child_id, types in told.items():
+        child = engine.core.store.runs.find(child_id)
+        if child is None or child.parent != run.n or not child.tells_parent:
+            yield f"run {run.id}: {types[0]} of {child_id}, which is no child of it"
+            continue
+        ends = [event_type for event_type in types if event_type != "CHILD_WORKFLOW_INITIATED"]
+        expected = [_END_OF_CHILD.get(child.status, [])]
+        if run.status in ENDED:
+            expected.append([])  # nobody is told any more
+        if types[0] != "CHILD_WORKFLOW_INITIATED" or ends not in expected:
+            yield f"child {child_id} is {child.status}, but its parent was told {types}"
 
 
 def _of_leases(engine: Engine) -> Iterator[str]:

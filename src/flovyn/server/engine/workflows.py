@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from flovyn.errors import InvalidArgument, NotFound
-from flovyn.server.engine import cancellation, events, fencing, history, keys, starting, validation
-from flovyn.server.engine.commands import Closing, translate
+from flovyn.server.engine import cancellation, children, events, fencing, history, keys, starting, validation
+from flovyn.server.engine.commands import translate
+from flovyn.server.engine.history import Closing
 from flovyn.wire.messages.flovyn import v1 as pb
 
 if TYPE_CHECKING:
@@ -81,6 +82,23 @@ class Workflows:
             starting.create(core, prepared)
         return Started(prepared.run.id, key_used=False, key_new=True)
 
+    def start_child(self, caller: Caller, parent_id: str, name: str, wanted: Start) -> str:
+        """Start a child from outside, or find the one of that name; the parent's program knows nothing of it.
+
+        Returns:
+            The child's id.
+
+        Raises:
+            NotFound: The parent is unknown in the caller's organisation.
+            FailedPrecondition: It has ended.
+            InvalidArgument: A value makes no sense; the message names it.
+        """
+        parent = self.find(caller, parent_id)
+        validation.name(name, "child_execution_name")
+        wanted = replace(wanted, queue=children.inherited_queue(wanted.queue, parent))
+        with self._core.transaction():
+            return children.adopt(self._core, parent, name, wanted)
+
     def claim(self, caller: Caller, poller: Poller) -> ClaimedRun | None:
         """Give the first run that the poller can work on into its hands, if there is one."""
         core = self._core
@@ -138,10 +156,20 @@ class Workflows:
             history.append(core, run, work.events, external=False)
             for task, payload in work.tasks:
                 self._create(task, payload)
+            for child in work.children:
+                children.create(core, run, child)
             if closing.status == "WAITING":
                 self._suspend(run, closing)
             else:
-                history.end(core, run, closing.status, closing.event)
+                history.end(core, run, closing)
+            for wanted in work.cancels:
+                children.cancel(
+                    core,
+                    run.n,
+                    child_id=wanted.child_workflow_execution_id,
+                    name=wanted.child_execution_name,
+                    reason=wanted.reason,
+                )
 
     def _create(self, task: TaskRow, payload: bytes) -> None:
         core = self._core
@@ -162,7 +190,7 @@ class Workflows:
         run.claim_token = None
         run.status = "WAITING"
         if run.cancel_reason is not None and not cancellation.cooperates(core, run):
-            history.end(core, run, "CANCELLED", events.workflow_cancelled(run.cancel_reason))
+            cancellation.force(core, run)
             return
         # The worker decided to wait on what it had seen; what came after that has nobody else to wake it for.
         if run.external_sequence > run.claim_sequence:

@@ -32,7 +32,7 @@ class _Workflows:
         if request.workflow_definition_id:
             raise Unimplemented("workflow_definition_id: this server has no visual definitions; give workflow_kind")
         if request.parent_workflow_execution_id:
-            raise Unimplemented("parent_workflow_execution_id: this server does not start children this way")
+            raise Unimplemented("parent_workflow_execution_id: a child needs a name; call StartChildWorkflow")
         wanted = Start(
             kind=request.workflow_kind,
             payload=request.input,
@@ -49,6 +49,21 @@ class _Workflows:
             idempotency_key_used=started.key_used,
             idempotency_key_new=started.key_new,
         )
+
+    async def start_child(self, call: Call, request: pb.StartChildWorkflowRequest) -> pb.StartChildWorkflowResponse:
+        caller = self._shell.caller(call, org_id=request.org_id)
+        if request.workflow_definition_id:
+            raise Unimplemented("workflow_definition_id: this server has no visual definitions; give workflow_kind")
+        wanted = Start(
+            kind=request.workflow_kind or "",
+            payload=request.input,
+            queue=request.queue,
+            priority_seconds=request.priority_seconds,
+        )
+        child_id = self._engine.workflows.start_child(
+            caller, request.parent_workflow_execution_id, request.child_execution_name, wanted
+        )
+        return pb.StartChildWorkflowResponse(child_workflow_execution_id=child_id)
 
     async def poll(self, call: Call, request: pb.PollRequest) -> pb.PollResponse:
         caller = self._shell.caller(call, org_id=request.org_id)
@@ -93,6 +108,7 @@ def add(routes: Routes, shell: Shell) -> None:
     """Answer the service's RPCs."""
     service = _Workflows(shell)
     routes.unary(methods.START_WORKFLOW, shell.settling(service.start))
+    routes.unary(methods.START_CHILD_WORKFLOW, shell.settling(service.start_child))
     routes.unary(methods.POLL_WORKFLOW, shell.settling(service.poll))
     routes.unary(_RAW_GET_EVENTS, shell.settling(service.events))
     routes.unary(methods.SUBMIT_WORKFLOW_COMMANDS, shell.settling(service.submit))

@@ -28,6 +28,10 @@ class RunRow:
         claim_process: The process that the worker said it is, when it registered on that connection.
         claim_sequence: The last event at the time of the claim: what the claimer can have seen.
         contested: The claim is not the first since the last report, so a call without a token may be a late one.
+        parent: Number of the run that it is a child of.
+        child_name: What the parent calls it.
+        tells_parent: The parent's program started it, so its end is an event of the parent's history.
+        cancel_due_at: When it is ended for good though it was asked to stop by itself.
     """
 
     n: int
@@ -49,6 +53,10 @@ class RunRow:
     claim_process: str | None
     claim_sequence: int
     contested: int
+    parent: int | None = None
+    child_name: str | None = None
+    tells_parent: int = 0
+    cancel_due_at: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +90,7 @@ class Runs:
     def insert(self, run: RunRow, payload: bytes) -> None:
         """Store a new run with its input and give it its number."""
         cursor = self._execute(
-            "INSERT INTO run VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO run VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 run.id,
                 run.org_id,
@@ -102,6 +110,10 @@ class Runs:
                 run.claim_process,
                 run.claim_sequence,
                 run.contested,
+                run.parent,
+                run.child_name,
+                run.tells_parent,
+                run.cancel_due_at,
             ),
         )
         run.n = cursor.lastrowid or 0
@@ -111,7 +123,8 @@ class Runs:
         """Store what can change of a run."""
         self._execute(
             "UPDATE run SET status = ?, sequence = ?, external_sequence = ?, cancel_reason = ?, completed_at = ?, "
-            "claim_token = ?, claim_worker = ?, claim_process = ?, claim_sequence = ?, contested = ? WHERE n = ?",
+            "claim_token = ?, claim_worker = ?, claim_process = ?, claim_sequence = ?, contested = ?, "
+            "cancel_due_at = ? WHERE n = ?",
             (
                 run.status,
                 run.sequence,
@@ -123,6 +136,7 @@ class Runs:
                 run.claim_process,
                 run.claim_sequence,
                 run.contested,
+                run.cancel_due_at,
                 run.n,
             ),
         )
@@ -166,6 +180,31 @@ class Runs:
                 return kinds
             last = row[0]
             kinds.append(last)
+
+    def child(self, parent: int, name: str) -> RunRow | None:
+        """The latest child of that name."""
+        query = "SELECT * FROM run WHERE parent = ? AND child_name = ? ORDER BY n DESC LIMIT 1"
+        return _run(self._execute(query, (parent, name)).fetchone())
+
+    def open_children(self, parent: int) -> list[RunRow]:
+        """The children that have not ended."""
+        rows = self._execute(
+            "SELECT * FROM run WHERE parent = ? AND status IN ('PENDING', 'RUNNING', 'WAITING') ORDER BY n", (parent,)
+        )
+        return [RunRow(*row) for row in rows]
+
+    def cancel_overdue(self, now: int, limit: int) -> list[int]:
+        """Numbers of the runs that had their time to stop by themselves, the earliest first."""
+        rows = self._execute(
+            "SELECT n FROM run WHERE cancel_due_at IS NOT NULL AND cancel_due_at <= ? ORDER BY cancel_due_at LIMIT ?",
+            (now, limit),
+        )
+        return [row[0] for row in rows]
+
+    def next_cancel_due(self) -> int | None:
+        """When the next run has had its time to stop by itself."""
+        query = "SELECT MIN(cancel_due_at) FROM run WHERE cancel_due_at IS NOT NULL"
+        return self._execute(query).fetchone()[0]  # type: ignore[no-any-return]
 
     def claimed(self) -> list[RunRow]:
         """Every run that somebody has claimed."""

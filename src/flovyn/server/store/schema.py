@@ -130,6 +130,13 @@ CREATE INDEX idempotency_key_expiry ON idempotency_key (expires_at);
 """
 
 _SECOND: Final = """
+ALTER TABLE run ADD COLUMN parent INTEGER;
+ALTER TABLE run ADD COLUMN child_name TEXT;
+ALTER TABLE run ADD COLUMN tells_parent INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE run ADD COLUMN cancel_due_at INTEGER;
+CREATE INDEX run_child ON run (parent, child_name) WHERE parent IS NOT NULL;
+CREATE INDEX run_cancel_due ON run (cancel_due_at) WHERE cancel_due_at IS NOT NULL;
+
 CREATE TABLE promise (
     n INTEGER PRIMARY KEY,
     id TEXT NOT NULL UNIQUE,
