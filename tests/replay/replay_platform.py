@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID, uuid5
@@ -160,15 +161,23 @@ OPEN: list[Execution] = []
 class Run:
     """A worker's view of one run: activations in a row, each cached or rebuilt."""
 
-    def __init__(self, workflow: Workflow[..., Any], data: Any = None, *, platform: Platform | None = None) -> None:
+    def __init__(
+        self,
+        workflow: Workflow[..., Any],
+        data: Any = None,
+        *,
+        platform: Platform | None = None,
+        context: Callable[[Execution], object] = WorkflowContext,
+    ) -> None:
         self.workflow = workflow
+        self.context = context
         self.info = RunInfo(WORKFLOW_ID, "org", workflow.kind, "default", json.dumps(data).encode())
         self.platform = platform or Platform()
         self.execution = self.rebuilt()
         self.activations = 0
 
     def rebuilt(self, events: list[Event] | None = None) -> Execution:
-        execution = Execution(self.workflow, self.info, WorkflowContext)
+        execution = Execution(self.workflow, self.info, self.context)
         OPEN.append(execution)
         execution.load(self.platform.events if events is None else events)
         return execution

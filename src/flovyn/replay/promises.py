@@ -62,8 +62,8 @@ class Promises:
             name: Its name.
             timeout_ms: How long the server waits for somebody to resolve it; for ever if None.
             idempotency_key: Unique in the org; by default made of the run's id and the name.
-            idempotency_key_ttl_seconds: For how long the key counts; by default the server's day for a key that was given,
-                and 30 days for the default one, which nobody else can want.
+            idempotency_key_ttl_seconds: For how long the key counts; by default 30 days for the default key, which nobody
+                else can want, and as long as the server says for a key that was given.
 
         Raises:
             DeterminismViolation: An activation of the past did not create it, or created it later.
