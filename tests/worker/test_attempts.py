@@ -178,7 +178,7 @@ async def test_the_wait_between_two_attempts_ends_when_the_program_gives_the_ope
     @workflow(kind="run")
     async def first(ctx: WorkflowContext) -> str:
         async with anyio.create_task_group() as tg:
-            tg.start_soon(ctx.run, "flaky", asked, "done")
+            tg.create_task(ctx.run("flaky", asked, "done"))
             await anyio.lowlevel.checkpoint()
             await ctx.run("once it waits", once_it_waits)
             tg.cancel_scope.cancel()

@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from flovyn.client import Backoff
-from flovyn.definitions import task, workflow
+from flovyn.definitions import task, task_by_kind, workflow, workflow_by_kind
 from flovyn.errors import (
     ConfigurationError,
     ConnectionLost,
@@ -555,8 +555,27 @@ async def test_leaving_while_the_server_is_gone(way: str, monkeypatch: pytest.Mo
             "task_heartbeat_interval (60.0 s) must be shorter than the lease (60.0 s):"
             " work that is silent for that long is given to others",
         ),
-        ({"tasks": [order_workflow]}, DefinitionError, f"tasks=[...] takes @task definitions, not {order_workflow!r}"),
-        ({"workflows": [double]}, DefinitionError, f"workflows=[...] takes @workflow definitions, not {double!r}"),
+        (
+            {"tasks": [order_workflow]},
+            DefinitionError,
+            f"tasks=[...]: {order_workflow!r} is no task: decorate the function with @task",
+        ),
+        (
+            {"workflows": [double]},
+            DefinitionError,
+            f"workflows=[...]: {double!r} is no workflow: decorate the function or the class itself with @workflow",
+        ),
+        (
+            {"workflows": [workflow_by_kind("theirs")]},
+            DefinitionError,
+            "workflows=[...]: <workflow 'theirs' at the workflow kind 'theirs'> has no code here: whoever defines it"
+            " runs it",
+        ),
+        (
+            {"tasks": [task_by_kind("theirs")]},
+            DefinitionError,
+            "tasks=[...]: <task 'theirs' at the task kind 'theirs'> has no code here: whoever defines it runs it",
+        ),
     ],
 )
 async def test_options_that_cannot_work(options: dict[str, Any], error: type[Exception], text: str) -> None:
@@ -573,3 +592,15 @@ async def test_two_of_one_kind_are_refused_and_one_twice_is_one() -> None:
         a_worker(FakeServer(), tasks=[double, other])
     assert str(caught.value) == f"tasks=[...] has two of kind 'double': {double!r} and {other!r}"
     assert repr(a_worker(FakeServer(), tasks=[double, double], name="w")) == "<Worker w on 'default': double>"
+
+
+async def test_a_class_is_a_workflow_like_any_other() -> None:
+    @workflow(kind="cart")
+    class Cart:
+        async def run(self, ctx: Any) -> None: ...
+
+    server = FakeServer()
+    with anyio.fail_after(5):
+        async with a_worker(server, workflows=[Cart], tasks=[]):
+            (registered,) = server.seen("RegisterWorker")
+    assert [capability.kind for capability in registered.request.workflows] == ["cart"]

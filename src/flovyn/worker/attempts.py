@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import anyio
 
@@ -56,7 +56,7 @@ async def answer(operation: Operation) -> Value | Failure:
 
 def _effect_of(body: Callable[[], Any]) -> Effect[..., Any] | None:
     function = body.func if isinstance(body, partial) else body
-    return function if isinstance(function, Effect) else None
+    return cast("Effect[..., Any]", function) if isinstance(function, Effect) else None
 
 
 async def _attempt(body: Callable[[], Any], limit: timedelta | None) -> Any:

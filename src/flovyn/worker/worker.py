@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 import anyio
 
 from flovyn.client import Backoff
-from flovyn.definitions import Definition, Task, Workflow
+from flovyn.definitions import AnyWorkflow, Definition, Task, Workflow, definition_of
 from flovyn.errors import ConfigurationError, DefinitionError, UsageError
 from flovyn.worker.groups import holds_cancellation, unwrapped
 from flovyn.worker.options import ViolationPolicy, WorkerOptions
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["Worker"]
 
 D = TypeVar("D", bound=Definition[..., Any])
+G = TypeVar("G")
 
 
 class Worker:
@@ -43,7 +44,7 @@ class Worker:
 
     Args:
         client: The client whose server, organisation and queue the worker uses, over a connection of its own.
-        workflows: The `@workflow` definitions that it runs.
+        workflows: The `@workflow` functions and classes that it runs.
         tasks: The `@task` definitions that it runs.
         queue: The queue that it takes work from; the client's if left out.
         name: Its name, which should be stable and unique; ``worker-<uuid>`` if left out.
@@ -67,7 +68,7 @@ class Worker:
 
     Raises:
         ConfigurationError: There is nothing to run, or an option cannot work.
-        DefinitionError: Something that is no definition, or two definitions of one kind.
+        DefinitionError: Something that is no definition, or has no code; or two definitions of one kind.
 
     Example:
         ```python
@@ -81,7 +82,7 @@ class Worker:
         self,
         client: Client,
         *,
-        workflows: Iterable[Workflow[..., Any]] = (),
+        workflows: Iterable[AnyWorkflow[..., Any]] = (),
         tasks: Iterable[Task[..., Any]] = (),
         queue: str | None = None,
         name: str | None = None,
@@ -101,8 +102,8 @@ class Worker:
             org_id=client.org_id,
             queue=client.queue if queue is None else queue,
             name=f"worker-{uuid.uuid4()}" if name is None else name,
-            workflows=_checked("workflows", workflows, Workflow),
-            tasks=_checked("tasks", tasks, Task),
+            workflows=_checked("workflows", workflows, _workflow),
+            tasks=_checked("tasks", tasks, _task),
             options=WorkerOptions(
                 max_concurrent_workflows=max_concurrent_workflows,
                 max_concurrent_tasks=max_concurrent_tasks,
@@ -209,13 +210,28 @@ class _Once:
             call()
 
 
-def _checked(option: str, definitions: Iterable[D], kind: type[D]) -> tuple[D, ...]:
-    """Refuse what is no definition of that sort, and two of one kind."""
+def _workflow(given: AnyWorkflow[..., Any]) -> Workflow[..., Any]:
+    return definition_of(given)
+
+
+def _task(given: Task[..., Any]) -> Task[..., Any]:
+    # Whoever writes without a type checker puts anything here.
+    if not isinstance(given, Task):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise DefinitionError(f"{given!r} is no task: decorate the function with @task")
+    return given
+
+
+def _checked(option: str, given: Iterable[G], definition: Callable[[G], D]) -> tuple[D, ...]:
+    """Refuse what is no definition of that sort or has no code, and two of one kind."""
     checked: dict[str, D] = {}
-    for definition in definitions:
-        if not isinstance(definition, kind):
-            raise DefinitionError(f"{option}=[...] takes @{kind.__name__.lower()} definitions, not {definition!r}")
-        other = checked.setdefault(definition.kind, definition)
-        if other is not definition:
-            raise DefinitionError(f"{option}=[...] has two of kind {definition.kind!r}: {other!r} and {definition!r}")
+    for one in given:
+        try:
+            found = definition(one)
+        except DefinitionError as error:
+            raise DefinitionError(f"{option}=[...]: {error.message}") from None
+        if not found.has_code:
+            raise DefinitionError(f"{option}=[...]: {found!r} has no code here: whoever defines it runs it")
+        other = checked.setdefault(found.kind, found)
+        if other is not found:
+            raise DefinitionError(f"{option}=[...] has two of kind {found.kind!r}: {other!r} and {found!r}")
     return tuple(checked.values())
