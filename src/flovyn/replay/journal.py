@@ -233,9 +233,14 @@ class Journal:
         Raises:
             DeterminismViolation: It does.
         """
-        nexts = [(kind, strand.at(strand.calls)) for kind, strand in self._strands.items()]
-        for kind, recording in [*nexts, *((Kind.PROMISE, one) for one in self._promises.values())]:
-            if recording is not None and 0 < recording.activation <= self.activation:
+        left = [
+            (kind, strand.recordings[strand.calls - strand.first])
+            for kind, strand in self._strands.items()
+            if strand.calls - strand.first < len(strand.recordings)
+        ]
+        left += [(Kind.PROMISE, one) for one in self._promises.values()]
+        for kind, recording in left:
+            if 0 < recording.activation <= self.activation:
                 self.violate(
                     f"{kind.value} call missing at sequence {self._strands[kind].calls}: activation "
                     f"{self.activation} made it, the code does not",

@@ -22,6 +22,9 @@ class Kind(enum.Enum):
     CHILD = "Child workflow"
     STATE = "State"
 
+    # Each call and each recording is looked up by its kind; an enum's own hash is that of the name, in Python.
+    __hash__ = object.__hash__
+
 
 KINDS: Final = {
     "TASK_SCHEDULED": Kind.TASK,
@@ -59,7 +62,8 @@ class Strand:
 
     def at(self, index: int) -> Recording | None:
         """The recording with this number, if history has it."""
-        return self.recordings[index - self.first] if index < self.end else None
+        place = index - self.first
+        return self.recordings[place] if place < len(self.recordings) else None
 
     def let_go(self, end: int) -> None:
         """Forget the recordings before a number."""

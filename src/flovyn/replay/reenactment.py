@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Generator, Iterator
 from enum import Enum, auto
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from flovyn.replay.records import Answer, Cancelled, Deadline, read_answer
@@ -123,9 +124,12 @@ class Reenactment:
             yield from self._reenact_unmarked()
 
     def _reenact_all(self) -> Work:
-        history, journal = self._execution.history, self._execution.journal
-        while history.counted > journal.activation:
-            yield from self._reenact(history.kept[-(history.counted - journal.activation)])
+        execution = self._execution
+        kept = execution.history.kept
+        done = len(kept) - (execution.history.counted - execution.journal.activation)
+        for block in [*islice(kept, done, None)]:
+            yield from self._reenact(block)
+        execution.let_go()
 
     def _reenact(self, block: Block) -> Work:
         marker, execution = block.marker, self._execution
@@ -135,7 +139,6 @@ class Reenactment:
         yield from self._activate(execution.horizon(marker.seen), marker.at)
         self._see(marker.seen)
         execution.journal.check_used_up()
-        execution.let_go()
 
     def _reenact_unmarked(self) -> Work:
         execution = self._execution
