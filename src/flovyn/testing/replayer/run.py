@@ -8,7 +8,7 @@ from flovyn.errors import DeterminismViolation, FlovynError
 from flovyn.replay import Execution, Reenactment, RunInfo, read_event
 from flovyn.replay.events import ENDINGS
 from flovyn.replay.history import History as Record
-from flovyn.replay.names import SOON
+from flovyn.replay.names import CANCELS, SOON
 from flovyn.testing.replayer.diff import compare
 from flovyn.testing.replayer.probe import records_in, run_again, stopped_line
 from flovyn.testing.replayer.streams import made_lines, recorded_lines
@@ -134,7 +134,7 @@ class Run:
         armed: dict[str, None] = {}
         for event in self._events[: end.sequence]:
             identity = event.data.timer_id or ""
-            if identity.startswith(f"{SOON}/"):
+            if identity.startswith((f"{SOON}/", f"{CANCELS}/")):
                 if event.type == "TIMER_STARTED":
                     armed[identity] = None
                 else:

@@ -1,0 +1,378 @@
+"""Histories with a past: forks, holds, retries, other SDKs; and what cannot be replayed at all."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+from typing import Any
+
+import anyio
+import pytest
+
+from flovyn import (
+    DefinitionError,
+    DeterminismError,
+    DeterminismViolation,
+    MalformedMessage,
+    RunawayWorkflow,
+    WorkflowContext,
+    task,
+    workflow,
+)
+from flovyn.definitions import workflow_by_kind
+from flovyn.replay import HistoryGap, fail, hold
+from flovyn.testing import History, RecordedEvent, Replayer, Report
+from replay.replay_platform import WORKFLOW_ID, Run
+from testing.recording import history_of, recorded
+
+
+@task
+async def double(ctx: object, number: int) -> int:
+    raise AssertionError("no body of a task is ever run")
+
+
+@task
+async def refund(ctx: object) -> None: ...
+
+
+@workflow
+async def one_task(ctx: WorkflowContext, number: int) -> float:
+    return await ctx.schedule(double, number)
+
+
+@workflow(kind="one_task")
+async def adds_one(ctx: WorkflowContext, number: int) -> float:
+    return 1 + await ctx.schedule(double, number)
+
+
+def replay(source: Run | History, *code: Any) -> Report:
+    return Replayer(code).replay(source if isinstance(source, History) else history_of(source))
+
+
+def is_equal(report: Report, activations: int) -> bool:
+    return (report.status, report.error, report.activations) == ("equal", None, activations)
+
+
+def test_a_submission_that_does_not_count_is_passed_over_and_an_end_may_be_put_off_for_it() -> None:
+    run = recorded(one_task, 1)
+    late = run.dry(salt="aa")
+    run.activate(cached=False, salt="bb")
+    good = run.platform.tasks("double")[0]
+    run.platform.accept(late)
+    stray = run.platform.tasks("double")[1]
+    run.platform.append("TASK_COMPLETED", taskExecutionId=good, output=2)
+    run.activate(cached=False, salt="cc")  # ends, but owes a cancel
+    assert run.platform.events[-1].type == "WORKFLOW_SUSPENDED"
+    assert is_equal(replay(run, one_task), 2)
+    run.execution.tasks.answered[stray] = None
+    run.activate()
+    assert run.platform.events[-1].type == "WORKFLOW_COMPLETED"
+    assert is_equal(replay(run, one_task), 3)
+    report = replay(run, adds_one)
+    assert report.activations == 2
+    assert "expected 'completed: 2', got 'completed: 3'" in str(report.error)
+
+
+def test_an_end_that_history_does_not_have_is_no_end_that_was_put_off() -> None:
+    @workflow(kind="twice")
+    async def twice(ctx: WorkflowContext) -> None:
+        await ctx.schedule(double, 1)
+        with anyio.move_on_after(0.5):
+            await anyio.sleep(1)
+
+    @workflow(kind="twice")
+    async def not_any_more(ctx: WorkflowContext) -> None:
+        async with anyio.create_task_group() as tg:
+            tg.create_task(ctx.schedule(double, 1))
+
+    run = recorded(twice)
+    run.activate()
+    run.platform.complete("double", 2)
+    assert is_equal(replay(run, not_any_more), 1)  # nobody has seen that it ended
+    run.activate()
+    report = replay(run, not_any_more)
+    assert str(report.error) == (
+        "Determinism violation: Timer call missing at sequence 0: activation 2 made it, the code does not"
+    )
+    assert report.diff == (
+        "--- history: activation 2, events 6 to 9\n+++ code: twice 1.0.0\n@@ -1,3 +1,1 @@\n"
+        "-timer of 500 ms\n-timer of 1000 ms\n-suspended: Waiting for timer timer-1.s2 to fire\n+completed: null\n"
+    )
+
+
+def test_code_that_ends_while_history_goes_on_is_a_violation_even_without_a_call_that_differs() -> None:
+    @workflow(kind="patient")
+    async def patient(ctx: WorkflowContext) -> None:
+        async with anyio.create_task_group() as tg:
+            tg.create_task(anyio.sleep(60))
+            await ctx.schedule(double, 1)
+
+    @workflow(kind="patient")
+    async def hasty(ctx: WorkflowContext) -> None:
+        async with anyio.create_task_group() as tg:
+            tg.create_task(anyio.sleep(90))
+            await ctx.schedule(double, 1)
+            tg.cancel_scope.cancel()
+
+    run = recorded(patient)
+    run.activate()
+    run.platform.complete("double", 2)
+    run.activate()
+    report = replay(run, hasty)
+    assert str(report.error) == (
+        "Determinism violation: Workflow end mismatch in activation 2: "
+        "expected 'suspended: Waiting for timer timer-0.s1 to fire', got 'completed: null'"
+    )
+    assert report.diff == (
+        "--- history: activation 2, events 7 to 8\n+++ code: patient 1.0.0\n@@ -1,1 +1,1 @@\n"
+        "-suspended: Waiting for timer timer-0.s1 to fire\n+completed: null\n"
+    )
+
+
+def test_what_holds_or_fails_a_run_that_cannot_go_on_holds_nothing_of_the_program() -> None:
+    for policy in (lambda e: hold(e, at_ms=1, salt="hh", holds=0), lambda e: fail(e, at_ms=1, salt="hh")):
+        run = recorded(one_task, 1)
+        run.activate()
+        run.platform.complete("double", 2)
+        run.platform.accept(policy(DeterminismViolation("other code")))
+        assert is_equal(replay(run, one_task), 1)
+        assert is_equal(replay(run, adds_one), 1)
+
+
+def test_an_end_that_was_retried_does_not_count() -> None:
+    @workflow(kind="one_task")
+    async def breaks(ctx: WorkflowContext, number: int) -> float:
+        await ctx.schedule(double, number)
+        raise LookupError(number)
+
+    run = recorded(breaks, 1)
+    run.activate()
+    run.platform.complete("double", 2)
+    run.activate()
+    assert run.platform.events[-1].type == "WORKFLOW_EXECUTION_FAILED"
+    failed = replay(run, one_task)
+    assert "expected 'failed: LookupError: 1', got 'completed: 2'" in str(failed.error)
+    assert is_equal(replay(run, breaks), 2)
+    run.workflow = one_task
+    run.activate(cached=False)
+    assert run.platform.events[-1].type == "WORKFLOW_COMPLETED"
+    assert is_equal(replay(run, one_task), 2)
+    assert "expected 'completed: 2', got 'failed: LookupError: 1'" in str(replay(run, breaks).error)
+
+
+def test_a_workflow_that_the_server_ended_is_equal_as_far_as_code_has_seen_it() -> None:
+    run = recorded(one_task, 1)
+    run.activate()
+    run.platform.append("CANCELLATION_REQUESTED", reason="enough")
+    run.platform.append("WORKFLOW_CANCELLED", reason="grace is over")
+    assert is_equal(replay(run, one_task), 1)
+    assert is_equal(replay(run, adds_one), 1)
+
+
+def test_a_cancelled_end_is_compared_by_its_kind() -> None:
+    @workflow(kind="one_task")
+    async def shielded(ctx: WorkflowContext, number: int) -> float:
+        try:
+            return await ctx.schedule(double, number)
+        except BaseException:
+            return 7
+
+    run = recorded(one_task, 1)
+    run.activate()
+    run.platform.append("CANCELLATION_REQUESTED", reason="enough")
+    run.activate()
+    run.execution.tasks.answered[run.platform.tasks("double")[0]] = None
+    run.activate()
+    assert run.platform.events[-1].type == "WORKFLOW_CANCELLED"
+    assert is_equal(replay(run, one_task), 3)
+    assert "expected 'cancelled: enough', got 'completed: 7'" in str(replay(run, shielded).error)
+
+
+# --- values ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("recorded_output", "now", "status"),
+    [
+        ("[1, {}]", (1.0, {}), "equal"),
+        ("[1.0, {}]", (1, {}), "equal"),
+        ('[1, {"b": 1, "a": 2.0}]', (1, {"a": 2, "b": 1}), "equal"),
+        ("[1, {}]", (1.5, {}), "violation"),
+        ("[1, {}]", (True, {}), "violation"),
+        ("[1, {}]", (1, {"a": None}), "violation"),
+        ("[1, {}]", (1,), "violation"),
+        ("null", (), "violation"),
+    ],
+)
+def test_outputs_are_compared_as_json_where_a_number_is_its_value(recorded_output: str, now: Any, status: str) -> None:
+    @workflow(kind="value")
+    async def value(ctx: WorkflowContext) -> Any:
+        return list(now)
+
+    run = recorded(value)
+    run.activate()
+    history = history_of(run)
+    end = dataclasses.replace(history.events[-1], data=f'{{"output":{recorded_output}}}'.encode())
+    assert replay(dataclasses.replace(history, events=(*history.events[:-1], end)), value).status == status
+
+
+def test_no_body_of_an_operation_is_run() -> None:
+    def recorded_body() -> str:
+        return "once"
+
+    def never() -> str:
+        raise AssertionError("the body was run")
+
+    def code(body: Any, *names: str) -> Any:
+        @workflow(kind="effects")
+        async def effects(ctx: WorkflowContext) -> list[str]:
+            return [await ctx.run(name, body) for name in names]
+
+        return effects
+
+    run = recorded(code(recorded_body, "a", "b"))
+    run.activate()
+    assert is_equal(replay(run, code(never, "a", "b")), 1)
+    report = replay(run, code(never, "a", "b", "c"))
+    assert str(report.error) == ("Determinism violation: operation 2 has no record: activation 1 did not call it")
+    assert report.diff == (
+        "--- history: activation 1, events 2 to 5\n+++ code: effects 1.0.0\n@@ -1,3 +1,4 @@\n"
+        ' run a\n run b\n-completed: ["once","once"]\n+run c\n+suspended: Waiting for the operation c\n'
+    )
+
+
+# --- what cannot be replayed ----------------------------------------------------------------
+
+
+@workflow(kind="one_task")
+async def reaches_outside(ctx: WorkflowContext, number: int) -> float:
+    await asyncio.sleep(1)
+    return 0
+
+
+@workflow(kind="one_task")
+async def spins(ctx: WorkflowContext, number: int) -> float:
+    while True:
+        await anyio.lowlevel.checkpoint()
+
+
+@pytest.mark.parametrize(
+    ("code", "error", "line"),
+    [(reaches_outside, DeterminismError, "asyncio.sleep(1)"), (spins, RunawayWorkflow, "in spins")],
+)
+def test_code_that_leaves_the_deterministic_world_is_an_error_with_its_trace(
+    code: Any, error: type[Exception], line: str
+) -> None:
+    run = recorded(one_task, 1)
+    run.activate()
+    report = Replayer([code], step_limit=200).replay(history_of(run))
+    assert (report.status, type(report.error), report.activations, report.events, report.diff) == (
+        "error", error, 0, None, "",
+    )  # fmt: skip
+    assert line in report.trace
+    assert str(report) == f"error: one_task {WORKFLOW_ID}: {error.__name__}: {report.error}"
+    with pytest.raises(error) as raised:
+        report.raise_for_status()
+    assert raised.value is report.error
+
+
+def with_events(*events: tuple[str, Any]) -> History:
+    listed = [RecordedEvent(n, kind, json.dumps(data).encode()) for n, (kind, data) in enumerate(events, 1)]
+    return History(workflow_id=WORKFLOW_ID, kind="one_task", events=tuple(listed), input=b"1", source="a.json")
+
+
+def marker(**data: Any) -> tuple[str, Any]:
+    return ("OPERATION_COMPLETED", {"operationName": "$flovyn.activation", "result": data})
+
+
+@pytest.mark.parametrize(
+    ("events", "error", "text"),
+    [
+        ([("TASK_COMPLETED", {"taskExecutionId": 7})], MalformedMessage, "event 2 (TASK_COMPLETED)"),
+        ([marker(id=7), ("WORKFLOW_SUSPENDED", {})], MalformedMessage, "the marker of an activation cannot be read"),
+        ([marker(id="a", after=40, seen=1, at=1), ("WORKFLOW_SUSPENDED", {})], HistoryGap, "follows 40"),
+    ],
+)
+def test_events_that_make_no_sense_are_an_error(
+    events: list[tuple[str, Any]], error: type[Exception], text: str
+) -> None:
+    report = replay(with_events(("WORKFLOW_STARTED", {}), *events), one_task)
+    assert (report.status, type(report.error)) == ("error", error)
+    assert text in str(report.error)
+    assert str(report).startswith(f"error: one_task {WORKFLOW_ID} (a.json): {error.__name__}: ")
+
+
+def test_a_record_that_cannot_be_read_is_an_error_and_beside_a_violation_it_is_no_surprise() -> None:
+    @workflow(kind="one_task")
+    async def effects(ctx: WorkflowContext, number: int) -> float:
+        await ctx.run("a", lambda: 1)
+        return await ctx.schedule(double, number)
+
+    unknown = ("OPERATION_COMPLETED", {"operationName": "a", "result": {"$flovyn": {"v": 99}}})
+    block = [marker(id="a", after=0, seen=1, at=1), unknown, ("WORKFLOW_COMPLETED", {"output": 1})]
+    report = replay(with_events(("WORKFLOW_STARTED", {}), *block), effects)
+    assert (report.status, type(report.error)) == ("error", MalformedMessage)
+    report = replay(with_events(("WORKFLOW_STARTED", {}), *block), one_task)
+    assert report.status == "violation"
+    assert report.diff.splitlines()[3:6] == ["-run a", "-completed: 1", "+task double"]
+
+
+def test_a_history_of_a_kind_that_nobody_gave_is_an_error() -> None:
+    report = replay(
+        with_events(("WORKFLOW_STARTED", {})), workflow(kind="b")(one_task.fn), workflow(kind="a")(one_task.fn)
+    )
+    assert (report.status, str(report.error)) == (
+        "error", "the history is of workflow kind 'one_task'; the replayer was given: b, a",
+    )  # fmt: skip
+    assert isinstance(report.error, DefinitionError)
+
+
+@pytest.mark.parametrize(
+    ("workflows", "message"),
+    [
+        ([one_task, adds_one], "two workflows are of the kind 'one_task'"),
+        ([workflow_by_kind("there")], "has no code here to be replayed"),
+        ([double], "is no workflow"),
+    ],
+)
+def test_a_replayer_takes_workflows_with_code_one_of_each_kind(workflows: list[Any], message: str) -> None:
+    with pytest.raises(DefinitionError, match=message):
+        Replayer(workflows)
+
+
+def test_reports_come_in_order_and_as_data() -> None:
+    run = recorded(one_task, 1)
+    run.activate()
+    history = dataclasses.replace(history_of(run), source="a.json")
+    good, bad = Replayer([one_task]).replay_all([history, dataclasses.replace(history, kind="other")])
+    assert good.as_data() == {
+        "status": "equal", "workflowId": WORKFLOW_ID, "kind": "one_task", "source": "a.json", "activations": 1,
+        "events": None, "diff": "", "error": None, "trace": "",
+    }  # fmt: skip
+    assert str(good) == f"equal: one_task {WORKFLOW_ID} (a.json): 1 activation"
+    data = json.loads(json.dumps(bad.as_data()))
+    assert (data["status"], data["error"]["type"]) == ("error", "DefinitionError")
+    assert data["trace"].startswith("Traceback (most recent call last):\n")
+
+
+def test_a_program_whose_execution_differs_each_time_is_a_violation_that_says_so() -> None:
+    calls = iter([True, True, False])
+
+    @workflow(kind="one_task")
+    async def moody(ctx: WorkflowContext, number: int) -> float:
+        if next(calls):
+            await ctx.schedule(double, number)
+            await ctx.schedule(refund)
+        return 0
+
+    run = recorded(one_task, 1)
+    run.activate()
+    run.platform.complete("double", 2)
+    run.activate()
+    next(calls)
+    report = replay(run, moody)
+    assert report.status == "violation"
+    assert report.diff.splitlines()[-1] == (
+        "+stopped: Determinism violation: Task call missing at sequence 0: activation 1 made it, the code does not"
+    )
