@@ -78,6 +78,7 @@ class Execution:
         tasks: Its tasks; likewise `children`, `promises`, `signals` and `state`.
         read_only: `with execution.read_only:` every operation that would change the run raises.
         waits: What the program waits for, in words, in the order in which the waits began.
+        context: What the user's function was given, once it has begun.
     """
 
     def __init__(
@@ -113,6 +114,7 @@ class Execution:
         self.seen: int = 0
         self.pending: list[Operation] = []
         self.waits: dict[object, str] = {}
+        self.context: object = None
         self._context = context
         self._unrecorded: deque[Operation] = deque()
         self._crash: BaseException | None = None
@@ -160,7 +162,6 @@ class Execution:
         self.journal.load(self.history)
         while self._unrecorded and self._unrecorded[0].index < self.journal.records:
             self._unrecorded.popleft()
-        self.let_go()
 
     def let_go(self) -> None:
         """Between activations: keep nothing of what has been re-enacted that nobody can ask for any more."""
@@ -181,7 +182,8 @@ class Execution:
     def start(self) -> None:
         """Begin the program; input that does not fit its signature fails it."""
         try:
-            program = self.workflow.invoke(self._context(self), self.info.input)
+            self.context = self._context(self)
+            program = self.workflow.invoke(self.context, self.info.input)
         except Exception as error:  # noqa: BLE001 - a PayloadError, or whatever the type's own code raises
             self.result = FailWorkflow(format_error(error, retryable=False))
         else:

@@ -99,7 +99,8 @@ class Journal:
             answered: So many operations, from the first, are answered.
         """
         for kind, strand in self._strands.items():
-            strand.let_go(min(strand.end, answered if kind is Kind.OPERATION else strand.calls))
+            if strand.recordings:
+                strand.let_go(min(strand.end, answered if kind is Kind.OPERATION else strand.calls))
 
     def ignore_unmarked(self) -> None:
         """What a worker without markers wrote, and the code has not called by now, it does not call any more."""
