@@ -26,7 +26,7 @@ RAW_EVENTS: Final = Method(methods.GET_EVENTS.path, pb.GetEventsRequest, bytes, 
 _PIECE_EVENTS: Final = 100
 """How many events are read between two looks at the clock: well under a millisecond's worth."""
 
-_SLICE_SECONDS: Final = 0.004
+_SLICE_SECONDS: Final = 0.003
 
 _EVENTS_TAG: Final = 0x0A
 """What each event of a GetEventsResponse begins with: field 1, length-delimited."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["drive"]
 
-_SLICE_SECONDS: Final = 0.005
+_SLICE_SECONDS: Final = 0.003
 """How long an activation may hold the host's loop before others get a turn."""
 
 
