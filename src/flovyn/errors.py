@@ -152,7 +152,7 @@ class DeterminismViolation(DeterminismError):
 
 
 class DeterminismWarning(UserWarning):
-    """Workflow code read a clock or drew a random number that is not recorded; the message names what to use instead."""
+    """Workflow code read a clock or drew a random number; the message names what to use instead."""
 
 
 class RunawayWorkflow(DeterminismError):

@@ -13,6 +13,7 @@ objects under Trio's names, which are here. By itself the nursery runs over a vi
 
 from __future__ import annotations
 
+from flovyn.nursery._audit import arm_tripwires
 from flovyn.nursery._backend import register
 from flovyn.nursery._group import TaskGroup as Nursery
 from flovyn.nursery._limiter import CapacityLimiter
@@ -31,6 +32,7 @@ from flovyn.nursery._trio import (
     sleep_forever,
     sleep_until,
 )
+from flovyn.nursery._tripwires import Tripwires
 
 __all__ = [
     "CancelScope",
@@ -40,6 +42,8 @@ __all__ = [
     "Lock",
     "Nursery",
     "Semaphore",
+    "Tripwires",
+    "arm_tripwires",
     "checkpoint",
     "current_effective_deadline",
     "current_time",

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 import sniffio
 
 from flovyn.errors import DeterminismError
+from flovyn.nursery import _guards
 from flovyn.nursery._current import stepping
 
 if TYPE_CHECKING:
@@ -74,14 +75,18 @@ class Surroundings(NamedTuple):
     loop: Any
     task: Any
     trio: dict[str, Any] | None
+    guarded: bool
 
 
 def hide(kernel: Kernel) -> Surroundings:
     """Make `kernel` what is current on this thread, and everything else invisible."""
     loop, task = _hide_asyncio()
+    guarded = kernel.tripwires is not None and kernel.tripwires.guards
     before = Surroundings(
-        stepping.kernel, sniffio.thread_local.name, sys.get_asyncgen_hooks(), loop, task, _hide_trio()
+        stepping.kernel, sniffio.thread_local.name, sys.get_asyncgen_hooks(), loop, task, _hide_trio(), guarded
     )
+    if guarded:
+        _guards.install()
     stepping.kernel = kernel
     sniffio.thread_local.name = "flovyn"
     sys.set_asyncgen_hooks(firstiter=kernel.adopt_generator, finalizer=_leave_to_the_kernel)
@@ -90,6 +95,8 @@ def hide(kernel: Kernel) -> Surroundings:
 
 def restore(before: Surroundings) -> None:
     """Undo `hide`."""
+    if before.guarded:
+        _guards.uninstall()
     sys.set_asyncgen_hooks(*before.generator_hooks)
     sniffio.thread_local.name = before.library
     stepping.kernel = before.kernel
@@ -156,6 +163,9 @@ class _TrioTask(_Tripwire):
         self.__dict__["coro"] = getattr(real, "coro", None)
 
 
+_NO_TRIO_TASK = _TrioTask(None)
+
+
 def _trio_context() -> Any:
     module = sys.modules.get("trio._core._run_context") or sys.modules.get("trio._core._run")
     return getattr(module, "GLOBAL_RUN_CONTEXT", None)
@@ -167,8 +177,9 @@ def _hide_trio() -> dict[str, Any] | None:
         return None
     current: dict[str, Any] = context.__dict__
     before = current.copy()
+    real = before.get("task")
     current["runner"] = _local.runner
-    current["task"] = _TrioTask(before.get("task"))
+    current["task"] = _NO_TRIO_TASK if real is None else _TrioTask(real)
     return before
 
 

@@ -32,10 +32,15 @@ class _Call:
 
 @final
 class VirtualTestRunner(TestRunner):
-    """Runs fixtures and tests in one task, one after the other, so that they share context variables."""
+    """Runs fixtures and tests in one task, one after the other, so that they share context variables.
 
-    def __init__(self) -> None:
-        self._time = VirtualTime()
+    Args:
+        options: Those of `VirtualTime`.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        self._options = options
+        self._time = VirtualTime(**options)
         self._calls: deque[_Call] = deque()
         self._task: TaskState | None = None
 
@@ -81,7 +86,7 @@ class VirtualTestRunner(TestRunner):
             self._time.run_until(lambda: bool(call.outcome))
         finally:
             if kernel.dead:  # the next test starts afresh
-                self._time, self._task = VirtualTime(), None
+                self._time, self._task = VirtualTime(**self._options), None
         (outcome,) = call.outcome
         if outcome.error is not None:
             raise outcome.error

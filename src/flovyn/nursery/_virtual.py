@@ -6,6 +6,7 @@ import heapq
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from flovyn.errors import Deadlock, RunawayWorkflow
+from flovyn.nursery._audit import arm_tripwires
 from flovyn.nursery._group import callable_name
 from flovyn.nursery.kernel import Kernel
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
     from flovyn.nursery._scope import CancelScope
     from flovyn.nursery._task import Outcome
+    from flovyn.nursery._tripwires import Tripwires
 
 __all__ = ["VirtualTime", "run_virtual"]
 
@@ -35,12 +37,18 @@ class _Timer:
 class VirtualTime:
     """A kernel and its timers: those due at the same time fire in the order in which they were started.
 
+    Args:
+        tripwires: What becomes of code that reaches outside; None if nobody watches.
+        step_limit: How many steps the program may make at one moment.
+
     Attributes:
         kernel: The kernel.
     """
 
-    def __init__(self) -> None:
-        self.kernel = Kernel(self)
+    def __init__(self, *, tripwires: Tripwires | None = None, step_limit: int = 100_000) -> None:
+        if tripwires is not None:
+            arm_tripwires()
+        self.kernel = Kernel(self, step_limit=step_limit, tripwires=tripwires)
         self._timers: list[_Timer] = []
         self._started = 0
 
@@ -114,8 +122,8 @@ class VirtualTime:
 _INTERRUPTS = 1000  # for a program that goes on waiting whatever it is told
 
 
-def run_virtual(func: Callable[..., Awaitable[T]], args: tuple[Any, ...], kwargs: dict[str, Any]) -> T:
-    """Run `func` to its end over a virtual clock that starts at 0.
+def run_virtual(func: Callable[..., Awaitable[T]], args: tuple[Any, ...], kwargs: dict[str, Any], **options: Any) -> T:
+    """Run `func` to its end over a virtual clock that starts at 0; the options are those of `VirtualTime`.
 
     Raises:
         Deadlock: Every task waits for ever.
@@ -126,7 +134,7 @@ def run_virtual(func: Callable[..., Awaitable[T]], args: tuple[Any, ...], kwargs
         return await func(*args, **kwargs)
 
     ended: list[Outcome] = []
-    time = VirtualTime()
+    time = VirtualTime(**options)
     time.kernel.start(main(), name=callable_name(func), done=ended.append)
     try:
         time.run_until(lambda: bool(ended))

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterator
 
     from flovyn.nursery._task import Done
+    from flovyn.nursery._tripwires import Tripwires
 
 __all__ = ["Abort", "CancelScope", "Cancelled", "Kernel", "Outcome", "TaskState", "Timers", "Watch", "current_kernel"]
 
@@ -63,6 +64,8 @@ class Kernel:
             before that timer fires.
         steps: Steps made since the owner last set it to 0.
         step_limit: `run` raises when `steps` would exceed it.
+        tripwires: What becomes of code that reaches outside in a step; None if nobody watches. `arm_tripwires` has to
+            be called once a process for most of them.
         current: The task that is making a step.
         dead: Whether `close` was called: nothing moves any more, and nothing may be recorded.
 
@@ -92,10 +95,14 @@ class Kernel:
         "step_limit",
         "steps",
         "timers",
+        "tripwires",
     )
 
-    def __init__(self, timers: Timers, *, now: float = 0.0, step_limit: int = 100_000) -> None:
+    def __init__(
+        self, timers: Timers, *, now: float = 0.0, step_limit: int = 100_000, tripwires: Tripwires | None = None
+    ) -> None:
         self.timers: Timers = timers
+        self.tripwires: Tripwires | None = tripwires
         self.now: float = now
         self.step_limit: int = step_limit
         self.steps: int = 0
