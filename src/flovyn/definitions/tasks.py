@@ -123,7 +123,7 @@ def task(
 ) -> Callable[[Callable[Concatenate[Any, P], Coroutine[Any, Any, R]]], Task[P, R]]: ...
 
 
-def task(
+def task(  # noqa: PLR0913 - options by keyword, each with a default
     fn: Callable[..., Any] | None = None,
     /,
     *,

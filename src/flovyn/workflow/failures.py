@@ -1,20 +1,31 @@
-"""How the end of a task is told to the code that waits for it."""
+"""How the end of a task, a child workflow or a promise is told to the code that waits for it."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from flovyn.errors import ExecutionError, TaskCancelled, TaskFailed, TaskTimeout
+from flovyn.errors import (
+    ChildWorkflowCancelled,
+    ChildWorkflowFailed,
+    ExecutionError,
+    PromiseRejected,
+    PromiseTimeout,
+    TaskCancelled,
+    TaskFailed,
+    TaskTimeout,
+)
 from flovyn.serde.envelope import parse_error
 
 if TYPE_CHECKING:
     from flovyn.replay import Event
+    from flovyn.replay.children import Child
 
-__all__ = ["task_error"]
+__all__ = ["child_error", "promise_error", "task_error"]
 
 # What a server or another SDK writes that has no envelope to tell more with (spec of the platform, tasks).
 _CANCELLED: Final = frozenset({"Task cancelled", "Cancelled"})
 _TIMED_OUT: Final = frozenset({"Task timed out", "Task execution timed out", "Task exceeded deadline"})
+_CHILD_CANCELLED: Final = frozenset({"Child workflow cancelled", "Workflow cancelled", "Cancelled"})
 
 
 def task_error(event: Event, kind: str) -> ExecutionError:
@@ -37,3 +48,28 @@ def task_error(event: Event, kind: str) -> ExecutionError:
         error_type=info.type,
         details=info.as_data(),
     )
+
+
+def child_error(event: Event, child: Child, kind: str) -> ExecutionError:
+    """The exception for a child workflow that did not end with a value."""
+    data = event.data
+    name, identity = child.name, child.id or data.child
+    if isinstance(data.reason, str) or event.type == "CHILD_WORKFLOW_CANCELLED":
+        # A server that knows why a child was cancelled tells it beside the error that every SDK understands.
+        reason = data.reason if isinstance(data.reason, str) and data.reason else "Child workflow cancelled"
+        return ChildWorkflowCancelled(reason, workflow_id=identity, name=name, kind=kind)
+    info = parse_error(data.error if isinstance(data.error, str) and data.error else "Child workflow failed")
+    if info.type is None and info.message in _CHILD_CANCELLED:
+        return ChildWorkflowCancelled(info.reason or info.message, workflow_id=identity, name=name, kind=kind)
+    return ChildWorkflowFailed(
+        str(info), workflow_id=identity, name=name, kind=kind, error_type=info.type, details=info.as_data()
+    )
+
+
+def promise_error(event: Event, name: str) -> ExecutionError:
+    """The exception for a promise that was not resolved."""
+    if event.type == "PROMISE_TIMEOUT":
+        return PromiseTimeout(f"nobody has resolved promise {name!r} in time", name=name)
+    error = event.data.error
+    info = parse_error(error if isinstance(error, str) and error else "Promise rejected")
+    return PromiseRejected(str(info), name=name, error_type=info.type, details=info.as_data())

@@ -1,0 +1,106 @@
+"""Tasks and child workflows: begun, and waited for or not."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
+
+from flovyn.definitions import definition_of
+from flovyn.replay.waits import waits_for_child, waits_for_task
+from flovyn.workflow.handles import ChildHandle, TaskHandle, child_outcome, task_outcome
+from flovyn.workflow.waiting import begin, enter, settled
+
+if TYPE_CHECKING:
+    from flovyn.definitions import AnyWorkflow, Task, Workflow
+    from flovyn.replay import Execution
+    from flovyn.replay.children import Child
+
+__all__ = ["begin_child", "begin_task", "milliseconds", "run_child", "run_task", "whole_seconds"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_MILLISECOND: Final = timedelta(milliseconds=1)
+_SECOND: Final = timedelta(seconds=1)
+
+
+def milliseconds(time: timedelta | None) -> int | None:
+    """Rounded up, as all times here are: half a millisecond is not no time at all."""
+    return None if time is None else -(-time // _MILLISECOND)
+
+
+def whole_seconds(time: timedelta | None) -> int | None:
+    """Likewise."""
+    return None if time is None else -(-time // _SECOND)
+
+
+async def run_task(execution: Execution, task: Task[P, R], args: Any, kwargs: Any) -> R:
+    """Schedule a task and wait for it."""
+    await enter(execution, "schedule a task")
+    task_id = _schedule(execution, task, args, kwargs)
+    given_up = False
+
+    def abort() -> bool:
+        nonlocal given_up
+        given_up = True
+        if task.on_cancel != "abandon":
+            execution.tasks.give_up(task_id)
+        return task.on_cancel != "wait"
+
+    event = await settled(execution, execution.settlements.get(task_id), waits_for_task(task_id), abort)
+    return await task_outcome(execution, task, event, stays=given_up)
+
+
+def begin_task(execution: Execution, task: Task[P, R], args: Any, kwargs: Any) -> TaskHandle[R]:
+    """Schedule a task."""
+    begin(execution, "schedule a task")
+    return TaskHandle(execution, task, _schedule(execution, task, args, kwargs))
+
+
+def _schedule(execution: Execution, task: Task[..., Any], args: Any, kwargs: Any) -> str:
+    return execution.tasks.schedule(
+        task.kind,
+        task.encode_input(args, kwargs),
+        queue=task.queue,
+        timeout_ms=milliseconds(task.schedule_to_close),
+        priority_seconds=whole_seconds(task.priority),
+        idempotency_key=task.idempotency_key,
+        idempotency_key_ttl_seconds=whole_seconds(task.idempotency_key_ttl),
+        # With a policy of its own the worker makes the attempts, all of them within the one that the server grants.
+        max_retries=None if task.retry is None else 0,
+    )
+
+
+async def run_child(execution: Execution, workflow: AnyWorkflow[P, R], args: Any, kwargs: Any) -> R:
+    """Start a child workflow and wait for it."""
+    await enter(execution, "start a child workflow")
+    definition = definition_of(workflow)
+    child = _start(execution, definition, args, kwargs)
+    given_up = False
+
+    def abort() -> bool:
+        nonlocal given_up
+        given_up = True
+        if definition.on_cancel != "abandon":
+            execution.children.give_up(child)
+        return definition.on_cancel != "wait"
+
+    event = await settled(execution, execution.children.settlement(child), waits_for_child(child.name), abort)
+    return await child_outcome(execution, definition, child, event, stays=given_up)
+
+
+def begin_child(execution: Execution, workflow: AnyWorkflow[P, R], args: Any, kwargs: Any) -> ChildHandle[R]:
+    """Start a child workflow."""
+    begin(execution, "start a child workflow")
+    definition = definition_of(workflow)
+    return ChildHandle(execution, definition, _start(execution, definition, args, kwargs))
+
+
+def _start(execution: Execution, workflow: Workflow[..., Any], args: Any, kwargs: Any) -> Child:
+    return execution.children.schedule(
+        workflow.kind,
+        workflow.encode_input(args, kwargs),
+        name=workflow.child_name,
+        queue=workflow.queue,
+        priority_seconds=whole_seconds(workflow.priority),
+    )
