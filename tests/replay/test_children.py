@@ -9,6 +9,7 @@ from flovyn.definitions import workflow
 from flovyn.errors import DeterminismViolation, UsageError
 from flovyn.replay import Status
 from flovyn.replay.commands import (
+    CancelTimer,
     CompleteWorkflow,
     RequestCancelChild,
     ScheduleChild,

@@ -62,8 +62,8 @@ class Promises:
             name: Its name.
             timeout_ms: How long the server waits for somebody to resolve it; for ever if None.
             idempotency_key: Unique in the org; by default made of the run's id and the name.
-            idempotency_key_ttl_seconds: For how long the key counts; by default 30 days for the default key, which nobody
-                else can want, and as long as the server says for a key that was given.
+            idempotency_key_ttl_seconds: For how long the key counts; by default 30 days for the default key, which
+                nobody else can want, and as long as the server says for a key that was given.
 
         Raises:
             DeterminismViolation: An activation of the past did not create it, or created it later.
@@ -81,13 +81,14 @@ class Promises:
                 f"the idempotency key of promise {name!r} has {len(key)} characters, and a server takes at most "
                 f"{_LONGEST_KEY}: give the promise a shorter name or a key of its own"
             )
-        recorded = self._journal.call_promise(name, elsewhere=name in self._history.promise_names)
-        if recorded is None:
-            record = PromiseRecord(name, key)
+        # A block that does not count may have created it; the server knows it by its name, and makes no second one.
+        elsewhere = name in self._history.promise_names
+        recorded = self._journal.call_promise(name, elsewhere=elsewhere)
+        if recorded is not None:
+            key = recorded.data.idempotency_key or key
+        elif not elsewhere:
             self._journal.commands.append(CreatePromise(name, timeout_ms, key, ttl))
-        else:
-            record = PromiseRecord(name, recorded.data.idempotency_key or key)
-        self._made[name] = record
+        record = self._made[name] = PromiseRecord(name, key)
         return record
 
     def settlement(self, record: PromiseRecord) -> Settlement:
