@@ -11,31 +11,13 @@ from pathlib import Path
 import anyio
 import pytest
 
+from cli.commands import Flovyn
 from cli.processes import ServerProcess, environment, server_process
-from flovyn.cli import main
 from flovyn.server.auth import DEV_ORG_ID, DEV_TOKEN
 from flovyn.server.store import Store
 from flovyn.wire import methods
 from flovyn.wire.channel import Channel
 from flovyn.wire.messages.flovyn import v1 as pb
-
-
-class Flovyn:
-    """The command line in this process, which is quicker than one of its own."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-        self._monkeypatch = monkeypatch
-        self._capsys = capsys
-
-    def __call__(self, *arguments: str) -> tuple[int, str, str]:
-        """Exit code, standard output, standard error."""
-        for name in ("FLOVYN_WORKER_TOKEN", "FLOVYN_ORG_ID"):
-            self._monkeypatch.delenv(name, raising=False)
-        self._monkeypatch.setattr(sys, "argv", ["flovyn", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        said = self._capsys.readouterr()
-        return int(ended.value.code or 0), said.out, said.err
 
 
 @pytest.fixture

@@ -16,12 +16,12 @@ from flovyn.client import connect
 from flovyn.definitions import definition_of
 from flovyn.errors import ConfigurationError, FlovynError
 from flovyn.testing import History, Replayer, Report
-from flovyn.testing.replayer.report import Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from flovyn.definitions import AnyWorkflow, Workflow
+    from flovyn.testing.replayer.report import Status
 
 __all__ = ["replay"]
 
@@ -129,4 +129,9 @@ def _show(reports: list[Report]) -> None:
         if report.workflow_id is not None:
             typer.echo(report.trace, nl=False)
     counts = Counter(report.status for report in reports)
-    print(", ".join(f"{counts[status]} {status}" for status in _EXIT_CODES if counts[status]))
+    said = [_count(counts[status], status) for status in _EXIT_CODES if counts[status]]
+    print(", ".join(said))
+
+
+def _count(number: int, status: Status) -> str:
+    return f"{number} {status}" if number == 1 or status == "equal" else f"{number} {status}s"
