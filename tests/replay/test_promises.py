@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import anyio
 import pytest
 
@@ -9,7 +11,7 @@ from flovyn.definitions import workflow
 from flovyn.errors import DeterminismViolation, UsageError
 from flovyn.replay.commands import CompleteWorkflow, CreatePromise, SuspendWorkflow
 from replay.direct import Direct
-from replay.replay_platform import START_MS, WORKFLOW_ID, Run, drive, plain
+from replay.replay_platform import START_MS, WORKFLOW_ID, Platform, Run, drive, plain
 
 CACHED = pytest.mark.parametrize("cached", [True, False])
 DAYS_30 = 30 * 86_400
@@ -20,21 +22,33 @@ async def approval(ctx: Direct) -> str:
     return await ctx.promise("approval")
 
 
+def resolved(platform: Platform) -> None:
+    platform.resolve("approval", True)
+
+
+def rejected(platform: Platform) -> None:
+    platform.reject("approval", "no")
+
+
+def expired(platform: Platform) -> None:
+    platform.expire("approval")
+
+
 @CACHED
 @pytest.mark.parametrize(
     ("happens", "outcome"),
     [
-        (lambda platform: platform.resolve("approval", True), "RESOLVED true"),
-        (lambda platform: platform.reject("approval", "no"), "REJECTED no"),
-        (lambda platform: platform.expire("approval"), "TIMEOUT"),
+        (resolved, "RESOLVED true"),
+        (rejected, "REJECTED no"),
+        (expired, "TIMEOUT"),
     ],
 )
-def test_a_promise_ends_as_history_says(cached: bool, happens: object, outcome: str) -> None:
+def test_a_promise_ends_as_history_says(cached: bool, happens: Callable[[Platform], None], outcome: str) -> None:
     run = Run(approval, context=Direct)
     first = run.activate(cached=cached)
     assert plain(first) == [CreatePromise("approval", None, f"{WORKFLOW_ID}/approval", DAYS_30)]
     assert first.commands[-1] == SuspendWorkflow("Waiting for promise approval to be resolved")
-    happens(run.platform)  # type: ignore[operator]
+    happens(run.platform)
     run.platform.reject("approval", "too late")
     assert plain(run.activate(cached=cached)) == [CompleteWorkflow(f'"{outcome}"'.encode())]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 
 import anyio
 import pytest
@@ -126,7 +127,11 @@ def test_handlers_get_what_waits_in_the_order_in_which_it_came_and_then_what_com
     async def handles(ctx: Direct) -> list[str]:
         heard: list[str] = []
         signals = ctx.execution.signals
-        signals.handle({name: lambda data, name=name: heard.append(f"{name} {data.decode()}") for name in ("b", "a")})
+
+        def hear(name: str, data: bytes) -> None:
+            heard.append(f"{name} {data.decode()}")
+
+        signals.handle({name: partial(hear, name) for name in ("b", "a")})
         heard.append("run")
         with pytest.raises(UsageError, match="signal 'a' has a handler already"):
             signals.handle({"c": lambda _: None, "a": lambda _: None})
