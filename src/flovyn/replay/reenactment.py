@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Pause", "Reenactment", "Work"]
 
-_SLICE: Final = 64
-"""How much is done before the host may breathe, in events: about a millisecond of an ordinary program."""
+_SLICE: Final = 32
+"""How much is done before the host may breathe, in events: less than a millisecond of an ordinary program."""
 
 _STEPS: Final = 256
 """As many scheduler steps weigh as much as a whole slice."""
