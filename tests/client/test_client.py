@@ -12,7 +12,7 @@ import anyio
 import pytest
 
 from flovyn.client import Backoff, Client, HistoryEvent, WorkflowHandle, connect
-from flovyn.definitions import workflow
+from flovyn.definitions import workflow, workflow_by_kind
 from flovyn.errors import (
     ConfigurationError,
     ConnectionLost,
@@ -98,13 +98,13 @@ async def test_options_of_a_start() -> None:
     assert server.calls[1].request.idempotency_key is None
 
 
-async def test_start_by_kind() -> None:
+async def test_a_workflow_that_is_known_by_its_kind_only() -> None:
     server = ending("WORKFLOW_COMPLETED", {"output": {"order": 7, "paid": True}})
-    handle = await server.client().start_by_kind("foreign", {"a": [1, 2]}, Receipt)
+    handle = await server.client().start(workflow_by_kind("foreign", result=Receipt), {"a": [1, 2]})
     request: pb.StartWorkflowRequest = server.calls[0].request
     assert (request.workflow_kind, request.input, request.workflow_version) == ("foreign", b'{"a":[1,2]}', None)
     assert await handle.result() == Receipt(7, paid=True)
-    plain = await server.client().options(idempotency_key="k").start_by_kind("foreign")
+    plain = await server.client().options(idempotency_key="k").start(workflow_by_kind("foreign"))
     assert server.calls[2].request.input == b"null"
     assert await plain.result() == {"order": 7, "paid": True}
 
@@ -114,7 +114,7 @@ async def test_wrong_arguments_are_found_before_anything_is_sent() -> None:
     with pytest.raises(DefinitionError, match="cannot be called like that: missing a required argument: 'order'"):
         await server.client().start(place_order)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     with pytest.raises(PayloadError):
-        await server.client().start_by_kind("foreign", object())
+        await server.client().start(workflow_by_kind("foreign"), object())
     assert server.calls == []
 
 

@@ -26,6 +26,7 @@ from flovyn import (
     WorkflowFailed,
     task,
     workflow,
+    workflow_by_kind,
 )
 from flovyn.server import serve
 
@@ -103,7 +104,7 @@ async def test_a_wrong_token_is_refused_to_client_and_worker() -> None:
 
 async def test_a_kind_that_no_worker_has_waits_for_one_and_keeps_nobody_from_working() -> None:
     async with working() as client:
-        handle = await client.start_by_kind("nobody.has.this")
+        handle = await client.start(workflow_by_kind("nobody.has.this"))
         other = await client.start(repeats, "abc", 2)
         assert await other.result() == 6
         assert [event.type for event in await handle.history()] == ["WORKFLOW_STARTED"]
@@ -111,7 +112,7 @@ async def test_a_kind_that_no_worker_has_waits_for_one_and_keeps_nobody_from_wor
 
 async def test_input_that_does_not_fit_fails_the_workflow_with_the_path() -> None:
     async with working() as client:
-        handle = await client.start_by_kind("repeats", {"text": "a", "times": "three"})
+        handle = await client.start(workflow_by_kind("repeats"), {"text": "a", "times": "three"})
         with pytest.raises(WorkflowFailed, match=r"\$\.times") as raised:
             await handle.result()
         assert raised.value.error_type == "PayloadError"
@@ -120,7 +121,7 @@ async def test_input_that_does_not_fit_fails_the_workflow_with_the_path() -> Non
 async def test_an_argument_that_cannot_be_written_is_told_at_the_call() -> None:
     async with working() as client:
         with pytest.raises(PayloadError):
-            await client.start_by_kind("repeats", object())
+            await client.start(workflow_by_kind("repeats"), object())
 
 
 async def test_a_payload_over_the_limit_is_told_at_the_call() -> None:

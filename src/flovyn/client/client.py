@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import uuid
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from flovyn.client.handle import WorkflowHandle
 from flovyn.client.start import Starter, StartOptions
 from flovyn.client.watch import Watch
+from flovyn.definitions import definition_of
 from flovyn.errors import ConfigurationError
 from flovyn.wire.channel import Channel
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
     from datetime import timedelta
 
-    from flovyn.definitions import Workflow
+    from flovyn.definitions import AnyWorkflow
     from flovyn.wire.options import ChannelOptions
     from flovyn.wire.transport import Transport
 
@@ -91,7 +92,7 @@ class Client:
         idempotency_key: str | None = None,
         idempotency_ttl: timedelta | None = None,
     ) -> Starter:
-        """Say how a workflow is to be started; `start` and `start_by_kind` follow on the result.
+        """Say how a workflow is to be started; `start` follows on the result.
 
         Args:
             queue: The queue whose workers run it; the client's if left out.
@@ -110,11 +111,12 @@ class Client:
         options = StartOptions(self._queue if queue is None else queue, idempotency_key, idempotency_ttl)
         return Starter(self._transport, self._watch, self._org_id, options)
 
-    async def start(self, workflow: Workflow[P, R], /, *args: P.args, **kwargs: P.kwargs) -> WorkflowHandle[R]:
+    async def start(self, workflow: AnyWorkflow[P, R], /, *args: P.args, **kwargs: P.kwargs) -> WorkflowHandle[R]:
         """Start a workflow. It runs whether or not anybody waits for it.
 
         Args:
-            workflow: The `@workflow`.
+            workflow: The `@workflow`, a function or a class; or a `workflow_by_kind`, if it is defined elsewhere.
+                What its own `options` say about queue and priority counts for more than what the client's say.
             *args: What its function takes after the context.
             **kwargs: Likewise, by name.
 
@@ -123,6 +125,7 @@ class Client:
 
         Raises:
             PayloadError: An argument cannot be written as a payload.
+            UsageError: The workflow has options that only a child can have.
             ServerUnavailable: The server cannot be reached; nothing was started.
             ConnectionLost: The connection broke under way; it may have been started. Start it again with the same
                 idempotency key (see `options`) to be sure that it runs once.
@@ -135,32 +138,10 @@ class Client:
         """
         return await self._starter.start(workflow, *args, **kwargs)
 
-    @overload
-    async def start_by_kind(self, kind: str, payload: object, result_type: type[R]) -> WorkflowHandle[R]: ...
-
-    @overload
-    async def start_by_kind(
-        self, kind: str, payload: object = None, result_type: object = Any
-    ) -> WorkflowHandle[Any]: ...
-
-    async def start_by_kind(self, kind: str, payload: object = None, result_type: object = Any) -> WorkflowHandle[Any]:
-        """Start a workflow that is defined elsewhere, perhaps in another language.
-
-        Args:
-            kind: The kind under which its workers register it.
-            payload: Its input, as its definition wants it on the wire.
-            result_type: What its output is read as; plain JSON data if left out.
-
-        Raises:
-            PayloadError: The payload cannot be written.
-            ServerUnavailable: The server cannot be reached; nothing was started.
-            ConnectionLost: The connection broke under way; it may have been started.
-        """
-        return await self._starter.start_by_kind(kind, payload, result_type)
-
-    def handle(self, workflow: Workflow[P, R], workflow_id: str) -> WorkflowHandle[R]:
+    def handle(self, workflow: AnyWorkflow[P, R], workflow_id: str) -> WorkflowHandle[R]:
         """A handle on an execution that was started before, by its id. Nothing is sent."""
-        return WorkflowHandle(self._watch, workflow_id, kind=workflow.kind, decode=workflow.decode_output)
+        definition = definition_of(workflow)
+        return WorkflowHandle(self._watch, workflow_id, kind=definition.kind, decode=definition.decode_output)
 
 
 @asynccontextmanager

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
 
-from flovyn import serde
 from flovyn.client.handle import WorkflowHandle
-from flovyn.errors import ConfigurationError
+from flovyn.definitions import definition_of
+from flovyn.errors import ConfigurationError, UsageError
 from flovyn.wire import methods
 from flovyn.wire.messages.flovyn import v1 as pb
 
 if TYPE_CHECKING:
     from flovyn.client.watch import Watch
-    from flovyn.definitions import Workflow
+    from flovyn.definitions import AnyWorkflow
     from flovyn.wire.transport import Transport
 
 __all__ = ["StartOptions", "Starter"]
@@ -71,36 +71,30 @@ class Starter:
         self._org_id = org_id
         self._options = options
 
-    async def start(self, workflow: Workflow[P, R], /, *args: P.args, **kwargs: P.kwargs) -> WorkflowHandle[R]:
+    async def start(self, workflow: AnyWorkflow[P, R], /, *args: P.args, **kwargs: P.kwargs) -> WorkflowHandle[R]:
         """Start a workflow; see `Client.start`."""
-        workflow_id = await self._start(workflow.kind, workflow.encode_input(args, kwargs), workflow.version)
-        return WorkflowHandle(self._watch, workflow_id, kind=workflow.kind, decode=workflow.decode_output)
-
-    @overload
-    async def start_by_kind(self, kind: str, payload: object, result_type: type[R]) -> WorkflowHandle[R]: ...
-
-    @overload
-    async def start_by_kind(
-        self, kind: str, payload: object = None, result_type: object = Any
-    ) -> WorkflowHandle[Any]: ...
-
-    async def start_by_kind(self, kind: str, payload: object = None, result_type: object = Any) -> WorkflowHandle[Any]:
-        """Start a workflow that is defined elsewhere; see `Client.start_by_kind`."""
-        workflow_id = await self._start(kind, serde.encode(payload), None)
-        return WorkflowHandle(self._watch, workflow_id, kind=kind, decode=lambda data: serde.decode(data, result_type))
-
-    async def _start(self, kind: str, data: bytes, version: str | None) -> str:
+        definition = definition_of(workflow)
+        if definition.child_name is not None or definition.on_cancel != "request":
+            raise UsageError(
+                f"workflow {definition.kind!r} has child_name or on_cancel among its options, which are for a child of "
+                "another workflow: leave them out where a client starts it"
+            )
         options = self._options
-        ttl = options.idempotency_ttl
         request = pb.StartWorkflowRequest(
             org_id=self._org_id,
-            workflow_kind=kind,
-            input=data,
-            queue=options.queue,
-            workflow_version=version,
+            workflow_kind=definition.kind,
+            input=definition.encode_input(args, kwargs),
+            queue=options.queue if definition.queue is None else definition.queue,
+            priority_seconds=_whole_seconds(definition.priority) or 0,
+            workflow_version=definition.version or None,
             idempotency_key=options.idempotency_key,
-            # Rounded up: a key must not die before its time.
-            idempotency_key_ttl_seconds=None if ttl is None else -(-ttl // timedelta(seconds=1)),
+            idempotency_key_ttl_seconds=_whole_seconds(options.idempotency_ttl),
         )
         reply = await self._transport.unary(methods.START_WORKFLOW, request)
-        return reply.message.workflow_execution_id
+        workflow_id = reply.message.workflow_execution_id
+        return WorkflowHandle(self._watch, workflow_id, kind=definition.kind, decode=definition.decode_output)
+
+
+def _whole_seconds(time: timedelta | None) -> int | None:
+    """Rounded up: a key must not die before its time."""
+    return None if time is None else -(-time // timedelta(seconds=1))

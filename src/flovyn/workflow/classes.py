@@ -42,7 +42,7 @@ async def run_class(
             execution.signals.handle({name: partial(start, handler) for name, handler in parts.signals.items()})
             run = group.create_task(instance.run(context, *args, **kwargs), name="run")
     except BaseExceptionGroup as errors:
-        members = members_of(errors)
+        members = list(members_of(errors))
         if len(members) > 1:
             raise
         only = members[0]
