@@ -12,6 +12,7 @@ import pytest
 from flovyn.client import Backoff
 from flovyn.definitions import Workflow, task, workflow
 from flovyn.errors import ConnectionLost, NotFound
+from flovyn.nursery import Tripwires
 from flovyn.task import TaskContext
 from flovyn.wire.messages.flovyn import v1 as pb
 from flovyn.worker import Worker, WorkerStatistics
@@ -173,7 +174,25 @@ async def test_workflow_cancels_a_task_of_the_same_worker_at_once(executions: li
 
 
 async def test_the_options_of_the_worker_reach_its_executions(executions: list[FakeExecutions]) -> None:
+    given: dict[str, Any] = {
+        "on_violation": "fail",
+        "cache_size": 7,
+        "cache_age": 8.0,
+        "step_limit": 9,
+        "tripwires": Tripwires(files="off"),
+    }
     with anyio.fail_after(5):
-        async with a_worker(FakeServer(), on_violation="fail", cache_size=7, cache_age=8.0, step_limit=9):
+        async with a_worker(FakeServer(), **given):
             options = executions[0].options
-    assert (options.on_violation, options.cache_size, options.cache_age, options.step_limit) == ("fail", 7, 8.0, 9)
+    assert {name: getattr(options, name) for name in given} == given
+
+
+async def test_a_worker_has_its_tripwires_armed(
+    executions: list[FakeExecutions], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    armed: list[int] = []
+    monkeypatch.setattr("flovyn.worker.worker.arm_tripwires", lambda: armed.append(len(executions)))
+    with anyio.fail_after(5):
+        async with a_worker(FakeServer()):
+            assert armed == [0]  # before anything can run
+            assert executions[0].options.tripwires == Tripwires()

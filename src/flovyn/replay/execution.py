@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator
 
     from flovyn.definitions import Workflow
+    from flovyn.nursery import Tripwires
     from flovyn.nursery.kernel import Outcome
     from flovyn.replay.events import Event
     from flovyn.replay.submission import Result
@@ -69,6 +70,7 @@ class Execution:
         info: What the run is told about itself.
         context: Makes the context that the user's function gets.
         step_limit: How many scheduler steps one activation may take before it counts as running away.
+        tripwires: What becomes of code that reaches outside; None if nobody watches.
 
     Attributes:
         history: What has been read.
@@ -88,13 +90,14 @@ class Execution:
         context: Callable[[Execution], object],
         *,
         step_limit: int = 100_000,
+        tripwires: Tripwires | None = None,
     ) -> None:
         self.workflow = workflow
         self.info = info
         self.history: History = History()
         self.journal: Journal = Journal()
         self.timers: DurableTimers = DurableTimers(self.journal)
-        self.kernel: Kernel = Kernel(self.timers, step_limit=step_limit)
+        self.kernel: Kernel = Kernel(self.timers, step_limit=step_limit, tripwires=tripwires)
         self.timers.bind(self.kernel)
         self.settlements: Settlements = Settlements(self.kernel)
         self.read_only: Access = Access(self.kernel)

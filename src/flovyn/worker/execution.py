@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from flovyn.errors import DefinitionError
 from flovyn.replay import Execution, RunInfo
+from flovyn.replay.tripwires import watching
 from flovyn.worker.cache import Cached, ExecutionCache
 from flovyn.worker.cancels import send_cancels
 from flovyn.worker.growth import LongHistories
@@ -47,6 +48,7 @@ class Executions:
         self._workflows = {workflow.kind: workflow for workflow in workflows}
         self._cancel_task = cancel_task
         self._options = options
+        self._tripwires = watching(workflows, options.tripwires)
         self._cache = ExecutionCache(options.cache_size, age=options.cache_age)
         self._long = LongHistories()
 
@@ -88,7 +90,9 @@ class Executions:
             known = ", ".join(self._workflows) or "none"
             raise DefinitionError(f"this worker was handed workflow kind {polled.kind!r}; it knows: {known}")
         info = RunInfo(polled.id, polled.org_id, polled.kind, polled.queue, polled.input)
-        return Execution(workflow, info, WorkflowContext, step_limit=self._options.step_limit)
+        return Execution(
+            workflow, info, WorkflowContext, step_limit=self._options.step_limit, tripwires=self._tripwires
+        )
 
     async def _send_cancels(self, task_ids: Sequence[str]) -> list[str]:
         return await send_cancels(self._transport, task_ids, cancel_here=self._cancel_task)

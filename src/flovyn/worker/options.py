@@ -7,6 +7,7 @@ from typing import Literal, get_args
 
 from flovyn.client import Backoff
 from flovyn.errors import ConfigurationError
+from flovyn.nursery import Tripwires
 
 __all__ = ["ViolationPolicy", "WorkerOptions"]
 
@@ -32,6 +33,7 @@ class WorkerOptions:
     cache_size: int = 1_000
     cache_age: float = 3_600.0
     step_limit: int = 100_000
+    tripwires: Tripwires = field(default_factory=Tripwires)
     reconnect: Backoff = field(default_factory=Backoff)
 
     def __post_init__(self) -> None:

@@ -11,6 +11,7 @@ import anyio
 from flovyn.client import Backoff
 from flovyn.definitions import AnyWorkflow, Definition, Task, Workflow, definition_of
 from flovyn.errors import ConfigurationError, DefinitionError, UsageError
+from flovyn.nursery import Tripwires, arm_tripwires
 from flovyn.worker.groups import holds_cancellation, unwrapped
 from flovyn.worker.options import ViolationPolicy, WorkerOptions
 from flovyn.worker.statistics import Gauges, WorkerStatistics
@@ -64,6 +65,8 @@ class Worker:
         cache_age: Seconds after which one that nothing has happened to is dropped from memory.
         step_limit: How many scheduler steps a workflow may take without waiting for anything durable, before it counts
             as running away: a violation, as of `on_violation`.
+        tripwires: What becomes of workflow code that does I/O, sleeps, starts threads, or reads a clock or random
+            numbers that no replay can repeat; `flovyn.nursery.Tripwires` has the switches and what they are at first.
         reconnect: How long to wait between attempts to get back to a server that went away.
 
     Raises:
@@ -96,6 +99,7 @@ class Worker:
         cache_size: int = 1_000,
         cache_age: float = 3_600.0,
         step_limit: int = 100_000,
+        tripwires: Tripwires | None = None,
         reconnect: Backoff | None = None,
     ) -> None:
         self._plan = Plan(
@@ -115,6 +119,7 @@ class Worker:
                 cache_size=cache_size,
                 cache_age=cache_age,
                 step_limit=step_limit,
+                tripwires=tripwires or Tripwires(),
                 reconnect=reconnect or Backoff(),
             ),
         )
@@ -167,6 +172,7 @@ class Worker:
         if self._entered:
             raise UsageError(f"worker {self.name} has run already; make a new Worker to run again")
         self._entered = True
+        arm_tripwires()
         ready = _Once(lambda: task_status.started(self))
         with self._gauges.count("internal_tasks"), unwrapped():
             async with self._connection() as transport:
