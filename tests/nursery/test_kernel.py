@@ -341,6 +341,70 @@ def test_a_spin_ends_with_the_stack_of_the_culprit() -> None:
     driver.kernel.close()
 
 
+@pytest.mark.parametrize("step_limit", range(20, 28))
+@pytest.mark.parametrize("limit", [None, 1, 7])
+def test_the_culprit_is_who_made_most_steps_not_who_is_next(step_limit: int, limit: int | None) -> None:
+    """Whoever of the two is next when time is up."""
+    event = anyio.Event()
+
+    async def busy() -> None:
+        nonlocal event
+        while True:
+            event.set()
+            event = anyio.Event()
+            for _ in range(3):
+                await checkpoint()
+
+    async def victim() -> None:
+        while True:
+            await event.wait()
+
+    driver = Driver(step_limit=step_limit)
+    driver.task(victim(), name="victim")
+    driver.task(busy(), name="busy")
+    with pytest.raises(RunawayWorkflow) as caught:
+        while not driver.kernel.run(limit):
+            pass
+    assert "task 'busy' made" in caught.value.message
+    assert "in busy" in caught.value.message
+    assert driver.kernel.steps == step_limit
+    driver.kernel.close()
+
+
+def test_a_culprit_that_starts_others_is_told_from_them() -> None:
+    async def quick() -> None:
+        pass
+
+    async def parent() -> None:
+        async with anyio.create_task_group() as group:
+            while True:
+                group.start_soon(quick)
+                group.start_soon(quick)
+                await checkpoint()
+
+    driver = Driver(step_limit=500)
+    driver.task(parent(), name="parent")
+    with pytest.raises(RunawayWorkflow, match="task 'parent' made"):
+        driver.kernel.run()
+    driver.kernel.close()
+
+
+def test_steps_of_an_earlier_activation_are_not_held_against_a_task() -> None:
+    async def busy_once() -> None:
+        for _ in range(99):
+            await checkpoint()
+        await anyio.sleep_forever()
+
+    driver = Driver(step_limit=100)
+    driver.run(busy_once())
+    assert driver.kernel.steps == 100
+    driver.task(never_rests(), name="spins later")
+    driver.kernel.steps = 0
+    with pytest.raises(RunawayWorkflow, match="task 'spins later' made 50"):
+        driver.kernel.run()
+    driver.kernel.close()
+
+
 async def swallows() -> None:
     with CancelScope() as scope:
         scope.cancel()

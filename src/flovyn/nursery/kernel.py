@@ -15,13 +15,13 @@ from contextvars import Context, copy_context
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, final
 
-from flovyn.errors import RunawayWorkflow
 from flovyn.nursery import _host
 from flovyn.nursery._burial import Burial
 from flovyn.nursery._conditions import Conditions
 from flovyn.nursery._current import current_kernel, stepping
 from flovyn.nursery._generators import close_generators, unfinished
 from flovyn.nursery._scope import Cancelled, CancelScope
+from flovyn.nursery._spin import Suspects, foreign_spin, sampled_from
 from flovyn.nursery._task import PARKED, Abort, Outcome, TaskState, trap
 from flovyn.nursery._watch import Watch
 
@@ -88,6 +88,7 @@ class Kernel:
         "_conditions",
         "_numbers",
         "_ready",
+        "_suspects",
         "_tasks",
         "current",
         "dead",
@@ -112,6 +113,7 @@ class Kernel:
         self._tasks: dict[TaskState, None] = {}
         self._blocked: dict[TaskState, None] = {}  # tasks that wait until all others wait
         self._conditions = Conditions()
+        self._suspects: Suspects | None = None
         self._numbers = 0
 
     # --- starting ---------------------------------------------------------------------------
@@ -194,8 +196,8 @@ class Kernel:
             True if nothing is ready, False if the limit came first.
 
         Raises:
-            RunawayWorkflow: `step_limit` steps were made since `steps` was last reset; nothing is lost, so the owner
-                decides what becomes of the tasks.
+            RunawayWorkflow: `step_limit` steps were made since `steps` was last reset; the message has the stack of the
+                task that made most of the last ones. Nothing is lost, so the owner decides what becomes of the tasks.
         """
         if self.current is not None:
             raise RuntimeError("a kernel cannot be run from inside one of its own steps")
@@ -225,14 +227,20 @@ class Kernel:
             _host.restore(before)
 
     def _run(self, limit: int | None) -> bool:
-        last = self.steps + limit if limit is not None else self.step_limit
+        last = self.step_limit if limit is None else min(self.steps + limit, self.step_limit)
+        sampled = sampled_from(self.step_limit)
         while self._any_ready():
-            allowed = min(last, self.step_limit) - self.steps
-            if allowed <= 0:
+            if self.steps >= last:
                 if self.steps >= self.step_limit:
-                    raise self._runaway(self._ready[0])
+                    raise (self._suspects or Suspects()).error(self.steps, self._tasks)
                 return False
-            self._step(allowed)
+            if self.steps < sampled:
+                self._suspects = None
+                self._step(min(last, sampled) - self.steps)
+            else:
+                suspects = self._suspects = self._suspects or Suspects()
+                suspects.note(self._ready[0])
+                self._step(1)
             self.current = None
         return True
 
@@ -277,7 +285,7 @@ class Kernel:
                 del error
             if request is PARKED:
                 return None
-        raise self._runaway(task)
+        raise foreign_spin(task, _FOREIGN_AWAITS)
 
     def _end(self, task: TaskState, outcome: Outcome) -> None:
         if task.generators and task.ending is None and (left := unfinished(task.generators)):
@@ -301,12 +309,6 @@ class Kernel:
             for task in blocked:
                 self.wake(task)
         return bool(self._ready)
-
-    def _runaway(self, task: TaskState) -> RunawayWorkflow:
-        stack = "".join(task.stack().format())
-        return RunawayWorkflow(
-            f"the workflow made {self.steps} steps without coming to rest; task {task.name!r} is next, at\n{stack}"
-        )
 
     # --- waiting ----------------------------------------------------------------------------
 
