@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from flovyn.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
-from flovyn.server.engine import Caller, Start
+from flovyn.server.engine import Caller, Start, TaskWanted
 from flovyn.wire.messages.flovyn import v1 as pb
 from server.world import (
     World,
@@ -43,7 +43,11 @@ def cancel_timer_commands() -> st.SearchStrategy[pb.WorkflowCommand]:
 
 def schedule_commands() -> st.SearchStrategy[pb.WorkflowCommand]:
     return st.builds(
-        schedule, NUMBERS, max_retries=st.sampled_from([None, 0, 1]), timeout_ms=st.sampled_from([None, 500, 20_000])
+        schedule,
+        NUMBERS,
+        max_retries=st.sampled_from([None, 0, 1]),
+        timeout_ms=st.sampled_from([None, 500, 20_000]),
+        idempotency_key=st.sampled_from([None, None, "key-1", "key-4"]),
     )
 
 
@@ -139,6 +143,17 @@ class Machine(RuleBasedStateMachine):
                 assert token not in self.accepted.setdefault(run, set())
                 self.accepted[run].add(token)
 
+    @rule(key=st.sampled_from([None, "key-1", "key-4"]), timeout_ms=st.sampled_from([None, 700]))
+    def submit_task(self, key: str | None, timeout_ms: int | None) -> None:
+        wanted = TaskWanted("charge", self.world.new_id(), key=key, timeout_ms=timeout_ms, max_retries=0)
+        try:
+            submitted = self.world.engine.tasks.submit(self.world.caller(), wanted)
+        except AlreadyExists:
+            return
+        task = self.world.store.tasks.find(submitted.task_id)
+        assert task is not None
+        assert task.status in ({"PENDING"} if submitted.key_new else {"PENDING", "RUNNING", "COMPLETED"})
+
     @rule(link=LINKS, worker=st.sampled_from("wv"))
     def claim_task(self, link: int, worker: str) -> None:
         claimed = self.world.claim_task(worker, link)
@@ -147,7 +162,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(link=LINKS, number=NUMBERS, how=st.sampled_from(["complete", "fail", "heartbeat", "cancel"]), data=st.data())
     def report(self, link: int, number: int, how: str, data: st.DataObject) -> None:
-        task = task_id(number)
+        task = data.draw(st.sampled_from([task_id(number), *self.tokens]))
         token = data.draw(st.sampled_from(self.tokens.get(task, [None])))
         caller, tasks = self.world.caller(link, token), self.world.engine.tasks
         try:

@@ -254,11 +254,11 @@ def bad(index: int, **payload: Any) -> list[pb.WorkflowCommand]:
             bad(
                 0,
                 command_type=pb.CommandType.SCHEDULE_TASK,
-                schedule_task=pb.ScheduleTaskCommand(kind="k", task_execution_id=task_id(1), idempotency_key="once"),
+                schedule_task=pb.ScheduleTaskCommand(kind="k", task_execution_id=task_id(1), idempotency_key=""),
             ),
             SUSPENDED,
-            Unimplemented,
-            "commands[0].schedule_task.idempotency_key='once': this server has no keys for tasks yet",
+            InvalidArgument,
+            "commands[0].schedule_task.idempotency_key is empty",
         ),
         (
             bad(0, command_type=77),

@@ -407,18 +407,18 @@ async def test_a_refusal_shows_the_beginning_of_what_is_too_long_for_a_header() 
     shown = f"'{'x' * 80}…'"
     async with served() as (server, client):
         _, token = await client.start(), (await client.poll())[1]
-        command = pb.ScheduleTaskCommand(kind="k", task_execution_id=task_id(0), idempotency_key=long)
-        keyed = pb.WorkflowCommand(command_type=pb.CommandType.SCHEDULE_TASK, schedule_task=command)
+        command = pb.ScheduleTaskCommand(kind="k", task_execution_id=long)
+        faulty = pb.WorkflowCommand(command_type=pb.CommandType.SCHEDULE_TASK, schedule_task=command)
         run = server.engine.core.store.runs.all()[0].id
         calls: list[Callable[[], Awaitable[object]]] = [
             lambda: client.history(long),
             lambda: client.complete_task(long),
             lambda: client.channel.unary(methods.SEND_HEARTBEAT, pb.WorkerHeartbeatRequest(worker_id=long)),
             lambda: client.channel.unary(methods.START_WORKFLOW, pb.StartWorkflowRequest(org_id=long)),
-            lambda: client.submit(run, keyed, suspend(), claim=token),
+            lambda: client.submit(run, faulty, suspend(), claim=token),
         ]
         for call in calls:
-            with pytest.raises((NotFound, PermissionDenied, Unimplemented)) as caught:
+            with pytest.raises((NotFound, PermissionDenied, InvalidArgument)) as caught:
                 await call()
             assert shown in caught.value.message
         assert server.statistics().connections == 1
@@ -494,6 +494,25 @@ async def test_children_are_started_by_their_parent_or_from_outside_and_tell_the
         visual = pb.StartChildWorkflowRequest(org_id=server.org_id, workflow_definition_id="x")
         with pytest.raises(Unimplemented, match="no visual definitions"):
             await client.channel.unary(methods.START_CHILD_WORKFLOW, visual)
+
+
+async def test_a_task_that_stands_alone() -> None:
+    async with served() as (server, client):
+        request = pb.SubmitTaskRequest(org_id=server.org_id, kind="charge", input=b"7", idempotency_key="k")
+        first = (await client.channel.unary(methods.SUBMIT_TASK, request)).message
+        assert (first.idempotency_key_used, first.idempotency_key_new) == (False, True)
+        again = (await client.channel.unary(methods.SUBMIT_TASK, request)).message
+        assert again == pb.SubmitTaskResponse(task_execution_id=first.task_execution_id, idempotency_key_used=True)
+        polled = pb.PollTaskRequest(worker_id="w", org_id=server.org_id, timeout_seconds=1)
+        reply = await client.channel.unary(methods.POLL_TASK, polled)
+        task = reply.message.task
+        assert task is not None
+        assert (task.task_execution_id, task.input, task.workflow_execution_id) == (first.task_execution_id, b"7", "")
+        await client.complete_task(task.task_execution_id, reply.metadata[CLAIM])
+        with pytest.raises(InvalidArgument, match="tasks of a workflow are created by its own commands"):
+            await client.channel.unary(
+                methods.SUBMIT_TASK, pb.SubmitTaskRequest(org_id=server.org_id, workflow_execution_id="x")
+            )
 
 
 async def test_cancelling_and_failing_tasks() -> None:

@@ -132,7 +132,7 @@ class World:
         self._begin()
 
     def _begin(self) -> None:
-        self.engine = Engine(self.store, clock=self._clock, new_id=self._new_id, worker_timeout_ms=TIMEOUT_MS)
+        self.engine = Engine(self.store, clock=self._clock, new_id=self.new_id, worker_timeout_ms=TIMEOUT_MS)
 
     def crash(self) -> None:
         """Whatever was in memory is gone; what the store was told is not."""
@@ -146,7 +146,7 @@ class World:
     def _clock(self) -> int:
         return self.now
 
-    def _new_id(self) -> str:
+    def new_id(self) -> str:
         return str(UUID(int=next(self._ids)))
 
     def caller(self, link: int = 1, claim: str | None = None, org: str = ORG) -> Caller:

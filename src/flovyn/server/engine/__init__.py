@@ -14,6 +14,7 @@ from flovyn.server import limits
 from flovyn.server.engine import cancellation, events, fencing, history
 from flovyn.server.engine.core import Caller, Core, Ready
 from flovyn.server.engine.promises import Promises
+from flovyn.server.engine.scheduling import TaskWanted
 from flovyn.server.engine.signals import Signalled, Signals
 from flovyn.server.engine.starting import Start
 from flovyn.server.engine.tasks import ClaimedTask, Tasks
@@ -25,7 +26,18 @@ if TYPE_CHECKING:
 
     from flovyn.server.store import Store
 
-__all__ = ["Caller", "ClaimedRun", "ClaimedTask", "Engine", "Poller", "Ready", "Signalled", "Start", "Started"]
+__all__ = [
+    "Caller",
+    "ClaimedRun",
+    "ClaimedTask",
+    "Engine",
+    "Poller",
+    "Ready",
+    "Signalled",
+    "Start",
+    "Started",
+    "TaskWanted",
+]
 
 
 class Engine:
@@ -102,8 +114,10 @@ class Engine:
                 history.append(core, run, [events.timer_fired(timer_id)], external=True)
                 history.wake(core, run)
                 store.runs.save(run)
-            for task in store.tasks.overdue(now, limits.TICK_BATCH):
-                self.tasks.time_out(task)
+            for n in store.tasks.overdue(now, limits.TICK_BATCH):
+                task = store.tasks.get(n)
+                if task.status not in history.ENDED:  # it may have ended with the one that it follows just now
+                    self.tasks.time_out(task)
             for promise in store.promises.overdue(now, limits.TICK_BATCH):
                 self.promises.time_out(promise)
             for n in store.runs.cancel_overdue(now, limits.TICK_BATCH):

@@ -62,10 +62,12 @@ def ask(core: Core, run: RunRow, *, reason: str, requested_by: str) -> None:
 
     Part of the caller's transaction.
     """
-    waiting = [run]
-    for asked in waiting:
-        if asked.cancel_reason is None and _tell(core, asked, reason, requested_by):
-            waiting += core.store.runs.open_children(asked.n)
+    waiting = [run.n]
+    for n in waiting:  # each read anew: the end of another may have told it something
+        asked = run if n == run.n else core.store.runs.get(n)
+        can_be_asked = asked.cancel_reason is None and asked.status not in history.ENDED
+        if can_be_asked and _tell(core, asked, reason, requested_by):
+            waiting += core.store.runs.open_children(n)
 
 
 def force(core: Core, run: RunRow) -> None:
@@ -75,8 +77,8 @@ def force(core: Core, run: RunRow) -> None:
     """
     reason = run.cancel_reason or ""
     _end(core, run, reason)
-    for child in core.store.runs.open_children(run.n):
-        ask(core, child, reason=reason, requested_by=run.id)
+    for n in core.store.runs.open_children(run.n):
+        ask(core, core.store.runs.get(n), reason=reason, requested_by=run.id)
 
 
 def _tell(core: Core, run: RunRow, reason: str, requested_by: str) -> bool:

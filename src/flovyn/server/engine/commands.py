@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from flovyn.errors import InvalidArgument, Unimplemented
 from flovyn.server import limits
-from flovyn.server.engine import children, events, keys, payloads, promises, starting, validation
+from flovyn.server.engine import children, events, keys, payloads, promises, scheduling, starting, validation
 from flovyn.server.engine.history import Closing
+from flovyn.server.engine.scheduling import TaskWanted
 from flovyn.server.engine.starting import Start
-from flovyn.server.store.tasks import TaskRow
 from flovyn.wire.messages.flovyn import v1 as pb
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from flovyn.server.engine.core import Core
     from flovyn.server.engine.events import Event
+    from flovyn.server.engine.scheduling import PreparedTask
     from flovyn.server.engine.starting import Prepared
     from flovyn.server.store.runs import RunRow
 
@@ -32,14 +33,14 @@ class Translation:
 
     Attributes:
         events: To be appended, in the order of the commands.
-        tasks: To be created, with their inputs.
+        tasks: To be created.
         children: To be created.
         cancels: Children to be asked to stop, once all else is done.
         closing: How the activation ends, if a command says so.
     """
 
     events: list[Event] = field(default_factory=list["Event"])
-    tasks: list[tuple[TaskRow, bytes]] = field(default_factory=list["tuple[TaskRow, bytes]"])
+    tasks: list[PreparedTask] = field(default_factory=list["PreparedTask"])
     children: list[Prepared] = field(default_factory=list["Prepared"])
     cancels: list[pb.RequestCancelChildWorkflowCommand] = field(
         default_factory=list[pb.RequestCancelChildWorkflowCommand]
@@ -100,50 +101,21 @@ class _Translator:
     def schedule_task(self, command: pb.WorkflowCommand, at: str) -> None:
         at = f"{at}.schedule_task"
         data = _given(command.schedule_task, at)
-        now = self._core.clock()
-        task_id = validation.uuid(data.task_execution_id, f"{at}.task_execution_id")
-        kind = validation.name(data.kind, f"{at}.kind")
-        queue = validation.queue_name(data.queue or "", f"{at}.queue", self._run.queue)
-        if data.idempotency_key is not None:
-            # Taken and not heeded, a key would let a task run twice that its caller thinks runs once.
-            key = validation.shown(data.idempotency_key)
-            raise Unimplemented(f"{at}.idempotency_key={key}: this server has no keys for tasks yet")
-        retries, deadline = data.max_retries, None
-        if retries is not None:
-            validation.within(retries, f"{at}.max_retries", 0, limits.MAX_TASK_RETRIES)
-        if data.timeout_ms is not None:
-            deadline = now + validation.within(data.timeout_ms, f"{at}.timeout_ms", 0, limits.MAX_DURATION_MS)
-        task = TaskRow(
-            n=0,
-            id=task_id,
-            org_id=self._run.org_id,
-            kind=kind,
-            queue=queue,
+        wanted = TaskWanted(
+            kind=data.kind,
+            task_id=data.task_execution_id,
+            payload=data.input,
+            queue=data.queue or self._run.queue,
             run=self._run.n,
-            created_at=now,
-            deadline_at=deadline,
-            max_retries=limits.DEFAULT_MAX_RETRIES if retries is None else retries,
-            status="PENDING",
-            execution_count=0,
-            started_at=None,
-            completed_at=None,
-            end_reason=None,
-            claim_token=None,
-            claim_worker=None,
-            claim_process=None,
-            contested=0,
+            max_retries=data.max_retries,
+            timeout_ms=data.timeout_ms,
+            priority_seconds=data.priority_seconds or 0,
+            key=data.idempotency_key,
+            key_ttl_seconds=data.idempotency_key_ttl_seconds,
         )
-        self.result.tasks.append((task, data.input))
-        self.result.events.append(
-            events.task_scheduled(
-                task_id,
-                kind=kind,
-                payload=payloads.checked(data.input, f"{at}.input"),
-                queue=queue,
-                max_retries=retries,
-                timeout_ms=data.timeout_ms,
-            )
-        )
+        task = scheduling.prepare(self._core, self._run.org_id, wanted, at=f"{at}.")
+        self.result.tasks.append(task)
+        self.result.events.append(task.scheduled)
 
     def start_timer(self, command: pb.WorkflowCommand, at: str) -> None:
         at = f"{at}.start_timer"

@@ -21,12 +21,13 @@ if TYPE_CHECKING:
     from flovyn.server.engine.events import Event
     from flovyn.server.store.runs import RunRow
 
-__all__ = ["ENDED", "Closing", "append", "end", "end_task", "wake"]
+__all__ = ["ENDED", "Closing", "append", "cancel_task", "end", "end_task", "record_attempt", "tell_of_task", "wake"]
 
 ENDED: Final = frozenset({"COMPLETED", "FAILED", "CANCELLED"})
 """The statuses, of runs and of tasks, that nothing leaves."""
 
 
+CANCELLED_TEXT: Final = "Task cancelled"
 CHILD_CANCELLED_TEXT: Final = "Child workflow cancelled"
 
 
@@ -80,15 +81,22 @@ def end(core: Core, run: RunRow, closing: Closing) -> None:
     core.release(run.claim_token)
     run.claim_token = None
     run.cancel_due_at = None
+    core.store.runs.save(run)
     core.store.timers.forget_run(run.n)
     core.store.promises.close_run(run.n)
-    for task in core.store.tasks.open_of_run(run.n):
-        end_task(core, task, "CANCELLED", reason=f"its workflow {run.id} has ended")
+    _cancel_tasks(core, run)
     if run.status != "COMPLETED":
         core.store.keys.drop(Target("workflow", run.id))
-    core.store.runs.save(run)
     if run.parent is not None and run.tells_parent:
         _tell_parent(core, core.store.runs.get(run.parent), run, closing)
+
+
+def _cancel_tasks(core: Core, run: RunRow) -> None:
+    tasks = core.store.tasks.open_of_run(run.n)
+    for task in tasks:
+        end_task(core, task, "CANCELLED", reason=f"its workflow {run.id} has ended")
+    for task in tasks:
+        cancel_followers(core, task)
 
 
 def _tell_parent(core: Core, parent: RunRow, run: RunRow, closing: Closing) -> None:
@@ -106,16 +114,47 @@ def _tell_parent(core: Core, parent: RunRow, run: RunRow, closing: Closing) -> N
     core.store.runs.save(parent)
 
 
-def end_task(core: Core, task: TaskRow, status: str, *, reason: str, attempt: str | None = None) -> None:
+def end_task(core: Core, task: TaskRow, status: str, *, reason: str = "", attempt: str | None = None) -> None:
     """End a task, and with it the attempt under way, as `attempt` (or as the task itself)."""
     if task.claim_token is not None:
-        record_attempt(core, task, attempt or status, None if status == "COMPLETED" else reason)
+        record_attempt(core, task, attempt or status, reason or None)
     core.release(task.claim_token)
     task.status = status
     task.completed_at = core.clock()
-    task.end_reason = reason if status == "CANCELLED" else None
+    task.end_reason = reason or None
     task.claim_token = None
     core.store.tasks.save(task)
+    if task.key is not None and status != "COMPLETED":
+        core.store.keys.drop(Target("task", task.id))
+
+
+def tell_of_task(core: Core, task: TaskRow, told: Sequence[Event]) -> None:
+    """Tell the run that waits for a task how it ended."""
+    if task.run is None:
+        return
+    run = core.store.runs.get(task.run)
+    if run.status in ENDED:
+        return
+    append(core, run, told, external=True)
+    wake(core, run)
+    core.store.runs.save(run)
+
+
+def cancel_task(core: Core, task: TaskRow, *, reason: str) -> None:
+    """End a task by cancelling it, and tell its run, and those that follow it."""
+    end_task(core, task, "CANCELLED", reason=reason)
+    told = [
+        events.task_cancelled(task.id, kind=task.kind, reason=CANCELLED_TEXT),
+        events.task_failed(task.id, kind=task.kind, error=CANCELLED_TEXT, retryable=False),
+    ]
+    tell_of_task(core, task, told)
+    cancel_followers(core, task)
+
+
+def cancel_followers(core: Core, task: TaskRow) -> None:
+    """Cancel the tasks that wait for the end of this one to be theirs."""
+    for follower in core.store.tasks.followers(task.n):
+        cancel_task(core, follower, reason=f"task {task.id} of the same key was cancelled")
 
 
 def record_attempt(core: Core, task: TaskRow, status: str, error: str | None) -> None:

@@ -44,6 +44,9 @@ def violations(engine: Engine) -> list[str]:
         found += _of_timers(engine, run, history)
         found += _of_promises(engine, run, history)
         found += _of_children(engine, run, history)
+    for task in engine.core.store.tasks.all():
+        if task.run is None:
+            found += _of_task(engine, task, None, _ENDS_OF_TASK.get(task.status, [[]])[0])
     found += _of_leases(engine)
     return found
 
@@ -89,15 +92,18 @@ def _of_tasks(engine: Engine, run: RunRow, history: list[EventRow]) -> Iterator[
             yield f"run {run.id}: {types[0]} of task {task_id}, which was never scheduled"
     for task in (task for task in engine.core.store.tasks.all() if task.run == run.n):
         ends = [event_type for event_type in told.get(task.id, ()) if event_type != "TASK_SCHEDULED"]
-        yield from _of_task(engine, run, task, ends)
+        yield from _of_task(engine, task, run, ends)
 
 
-def _of_task(engine: Engine, run: RunRow, task: TaskRow, ends: list[str]) -> Iterator[str]:
+def _of_task(engine: Engine, task: TaskRow, run: RunRow | None, ends: list[str]) -> Iterator[str]:
     expected = _ENDS_OF_TASK.get(task.status, [[]])
     if ends not in expected:
         yield f"task {task.id} is {task.status}, but its run was told {ends}"
-    if task.status not in ENDED and run.status in ENDED:
+    if task.status not in ENDED and run is not None and run.status in ENDED:
         yield f"task {task.id} is {task.status}, though its run has ended"
+    first = None if task.same_as is None else engine.core.store.tasks.get(task.same_as)
+    if (task.status == "FOLLOWING") != (first is not None and first.status not in ENDED and task.status not in ENDED):
+        yield f"task {task.id} is {task.status}, but the one it follows is {first and first.status}"
     numbers = [attempt.attempt for attempt in engine.core.store.tasks.attempts(task.n)]
     if any(number > task.execution_count for number in numbers):
         yield f"task {task.id} has recorded attempts {numbers} of {task.execution_count}"

@@ -6,17 +6,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from flovyn.errors import FailedPrecondition, NotFound
-from flovyn.server.engine import events, fencing, history, payloads, validation
+from flovyn.server.engine import events, fencing, history, keys, payloads, scheduling, validation
 
 if TYPE_CHECKING:
     from flovyn.server.engine.core import Caller, Core
-    from flovyn.server.engine.events import Event
+    from flovyn.server.engine.scheduling import TaskWanted
     from flovyn.server.engine.workers import Poller
     from flovyn.server.store.tasks import TaskRow
 
-__all__ = ["ClaimedTask", "Tasks"]
+__all__ = ["ClaimedTask", "Submitted", "Tasks"]
 
-CANCELLED_TEXT = "Task cancelled"
 TIMED_OUT_TEXT = "Task timed out"
 
 
@@ -26,7 +25,7 @@ class ClaimedTask:
 
     Attributes:
         payload: Its input, as it came.
-        run_id: The workflow execution that scheduled it.
+        run_id: The workflow execution that scheduled it; empty if it stands alone.
         token: What the worker shows when it reports.
     """
 
@@ -41,11 +40,43 @@ class ClaimedTask:
         return self.task.kind
 
 
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """The answer to a submission.
+
+    Attributes:
+        task_id: The task, new or found by its idempotency key.
+        key_used: An earlier submission had the key: this is its task.
+        key_new: This submission created the task.
+    """
+
+    task_id: str
+    key_used: bool
+    key_new: bool
+
+
 class Tasks:
     """What can be done with tasks."""
 
     def __init__(self, core: Core) -> None:
         self._core = core
+
+    def submit(self, caller: Caller, wanted: TaskWanted) -> Submitted:
+        """Create a task that stands alone, or find the one that was submitted with the same idempotency key.
+
+        Raises:
+            InvalidArgument: A value makes no sense; the message names it.
+            AlreadyExists: The idempotency key stands for something that is no task.
+        """
+        core = self._core
+        prepared = scheduling.prepare(core, caller.org_id, wanted)
+        with core.transaction():
+            if wanted.key is not None:
+                existing = keys.find(core, caller.org_id, wanted.key, "task")
+                if existing is not None:
+                    return Submitted(existing, key_used=True, key_new=False)
+            scheduling.insert(core, prepared)
+        return Submitted(prepared.task.id, key_used=False, key_new=True)
 
     def claim(self, caller: Caller, poller: Poller) -> ClaimedTask | None:
         """Give the first task that the poller can work on into its hands, if there is one."""
@@ -69,9 +100,9 @@ class Tasks:
             task.execution_count += 1
             core.store.tasks.save(task)
             payload = core.store.tasks.input(task.n)
-            run = core.store.runs.get(task.run)
+            run_id = "" if task.run is None else core.store.runs.get(task.run).id
         core.leases.hold(fencing.claim_of("task", task), caller.link, now)
-        return ClaimedTask(task, payload, run.id, token)
+        return ClaimedTask(task, payload, run_id, token)
 
     def complete(self, caller: Caller, task_id: str, output: bytes) -> None:
         """Take in the result of a task and wake its workflow.
@@ -83,10 +114,14 @@ class Tasks:
         """
         core = self._core
         task = self._reported(caller, task_id)
-        event = events.task_completed(task.id, kind=task.kind, output=payloads.checked(output, "output"))
+        checked = payloads.checked(output, "output")
         with core.transaction():
-            history.end_task(core, task, "COMPLETED", reason="it was completed")
-            self._tell_run(task, [event])
+            if task.run is None or task.key is not None:
+                core.store.tasks.put_output(task.n, bytes(checked))
+            for ended in (task, *core.store.tasks.followers(task.n)):
+                history.end_task(core, ended, "COMPLETED")
+                told = events.task_completed(ended.id, kind=ended.kind, output=checked)
+                history.tell_of_task(core, ended, [told])
 
     def fail(self, caller: Caller, task_id: str, error: str) -> None:
         """Take in a failed attempt: another one follows at once, unless they are used up or the error says it is final.
@@ -100,9 +135,8 @@ class Tasks:
         final = payloads.is_final_error(error)
         with core.transaction():
             if final or task.execution_count > task.max_retries:
-                history.end_task(core, task, "FAILED", reason=error)
-                event = events.task_failed(task.id, kind=task.kind, error=error, retryable=not final)
-                self._tell_run(task, [event])
+                for ended in (task, *core.store.tasks.followers(task.n)):
+                    self._fail(ended, error, retryable=not final)
                 return
             history.record_attempt(core, task, "FAILED", error)
             core.release(task.claim_token)
@@ -139,26 +173,18 @@ class Tasks:
             return
         if task.status in history.ENDED:
             raise FailedPrecondition(f"task {task.id} cannot be cancelled: it is {task.status}")
-        told = [
-            events.task_cancelled(task.id, kind=task.kind, reason=CANCELLED_TEXT),
-            events.task_failed(task.id, kind=task.kind, error=CANCELLED_TEXT, retryable=False),
-        ]
         with core.transaction():
-            history.end_task(core, task, "CANCELLED", reason="it was cancelled")
-            self._tell_run(task, told)
+            history.cancel_task(core, task, reason="it was cancelled")
 
     def time_out(self, task: TaskRow) -> None:
         """End a task whose deadline has come. Part of the caller's transaction."""
-        history.end_task(self._core, task, "FAILED", reason=TIMED_OUT_TEXT, attempt="TIMEOUT")
-        event = events.task_failed(task.id, kind=task.kind, error=TIMED_OUT_TEXT, retryable=False)
-        self._tell_run(task, [event])
+        for ended in (task, *self._core.store.tasks.followers(task.n)):
+            self._fail(ended, TIMED_OUT_TEXT, retryable=False, attempt="TIMEOUT")
 
-    def _tell_run(self, task: TaskRow, told: list[Event]) -> None:
-        core = self._core
-        run = core.store.runs.get(task.run)
-        history.append(core, run, told, external=True)
-        history.wake(core, run)
-        core.store.runs.save(run)
+    def _fail(self, task: TaskRow, error: str, *, retryable: bool, attempt: str = "FAILED") -> None:
+        history.end_task(self._core, task, "FAILED", reason=error, attempt=attempt)
+        told = events.task_failed(task.id, kind=task.kind, error=error, retryable=retryable)
+        history.tell_of_task(self._core, task, [told])
 
     def _reported(self, caller: Caller, task_id: str) -> TaskRow:
         """The task that a worker reports on, if it may."""

@@ -6,7 +6,17 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from flovyn.errors import InvalidArgument, NotFound
-from flovyn.server.engine import cancellation, children, events, fencing, history, keys, starting, validation
+from flovyn.server.engine import (
+    cancellation,
+    children,
+    events,
+    fencing,
+    history,
+    keys,
+    scheduling,
+    starting,
+    validation,
+)
 from flovyn.server.engine.commands import translate
 from flovyn.server.engine.history import Closing
 from flovyn.wire.messages.flovyn import v1 as pb
@@ -18,7 +28,6 @@ if TYPE_CHECKING:
     from flovyn.server.engine.starting import Start
     from flovyn.server.engine.workers import Poller
     from flovyn.server.store.runs import RunRow
-    from flovyn.server.store.tasks import TaskRow
 
 __all__ = ["ClaimedRun", "Started", "Workflows"]
 
@@ -154,8 +163,9 @@ class Workflows:
             work = translate(core, run, commands)
             closing = _closing(work.closing, status)
             history.append(core, run, work.events, external=False)
-            for task, payload in work.tasks:
-                self._create(task, payload)
+            for task in work.tasks:
+                if told := scheduling.create(core, task):
+                    history.append(core, run, told, external=True)
             for child in work.children:
                 children.create(core, run, child)
             if closing.status == "WAITING":
@@ -170,18 +180,6 @@ class Workflows:
                     name=wanted.child_execution_name,
                     reason=wanted.reason,
                 )
-
-    def _create(self, task: TaskRow, payload: bytes) -> None:
-        core = self._core
-        if core.store.tasks.insert(task, payload):
-            core.make_ready("task", task.org_id, task.queue, task.kind)
-            if task.deadline_at is not None:
-                core.due(task.deadline_at)
-            return
-        taken = core.store.tasks.find(task.id)
-        if taken is not None and taken.run != task.run:
-            # Its end would be told to that workflow, and this one would wait for it for ever.
-            raise InvalidArgument(f"the task execution id {task.id} is taken by a task of another workflow")
 
     def _suspend(self, run: RunRow, closing: Closing) -> None:
         core = self._core

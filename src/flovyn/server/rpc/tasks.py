@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from flovyn.errors import InvalidArgument
+from flovyn.server.engine import TaskWanted
 from flovyn.server.shell import CLAIM_METADATA
 from flovyn.wire import methods
 from flovyn.wire.messages.flovyn import v1 as pb
@@ -20,6 +22,30 @@ class _Tasks:
     def __init__(self, shell: Shell) -> None:
         self._shell = shell
         self._engine = shell.engine
+
+    async def submit(self, call: Call, request: pb.SubmitTaskRequest) -> pb.SubmitTaskResponse:
+        caller = self._shell.caller(call, org_id=request.org_id)
+        if request.workflow_execution_id:
+            raise InvalidArgument(
+                "workflow_execution_id: tasks of a workflow are created by its own commands; leave it empty"
+            )
+        wanted = TaskWanted(
+            kind=request.kind,
+            task_id=self._engine.core.new_id(),
+            payload=request.input,
+            queue=request.queue,
+            max_retries=request.max_retries,
+            timeout_ms=request.timeout_ms or None,
+            metadata=request.metadata,
+            key=request.idempotency_key,
+            key_ttl_seconds=request.idempotency_key_ttl_seconds,
+        )
+        submitted = self._engine.tasks.submit(caller, wanted)
+        return pb.SubmitTaskResponse(
+            task_execution_id=submitted.task_id,
+            idempotency_key_used=submitted.key_used,
+            idempotency_key_new=submitted.key_new,
+        )
 
     async def poll(self, call: Call, request: pb.PollTaskRequest) -> pb.PollTaskResponse:
         caller = self._shell.caller(call, org_id=request.org_id)
@@ -64,6 +90,7 @@ class _Tasks:
 def add(routes: Routes, shell: Shell) -> None:
     """Answer the service's RPCs."""
     service = _Tasks(shell)
+    routes.unary(methods.SUBMIT_TASK, shell.settling(service.submit))
     routes.unary(methods.POLL_TASK, shell.settling(service.poll))
     routes.unary(methods.COMPLETE_TASK, shell.settling(service.complete))
     routes.unary(methods.FAIL_TASK, shell.settling(service.fail))

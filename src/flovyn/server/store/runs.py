@@ -186,12 +186,12 @@ class Runs:
         query = "SELECT * FROM run WHERE parent = ? AND child_name = ? ORDER BY n DESC LIMIT 1"
         return _run(self._execute(query, (parent, name)).fetchone())
 
-    def open_children(self, parent: int) -> list[RunRow]:
-        """The children that have not ended."""
+    def open_children(self, parent: int) -> list[int]:
+        """Numbers of the children that have not ended."""
         rows = self._execute(
-            "SELECT * FROM run WHERE parent = ? AND status IN ('PENDING', 'RUNNING', 'WAITING') ORDER BY n", (parent,)
+            "SELECT n FROM run WHERE parent = ? AND status IN ('PENDING', 'RUNNING', 'WAITING') ORDER BY n", (parent,)
         )
-        return [RunRow(*row) for row in rows]
+        return [row[0] for row in rows]
 
     def cancel_overdue(self, now: int, limit: int) -> list[int]:
         """Numbers of the runs that had their time to stop by themselves, the earliest first."""

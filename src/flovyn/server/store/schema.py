@@ -150,6 +150,44 @@ CREATE TABLE promise (
 );
 CREATE INDEX promise_deadline ON promise (deadline_at) WHERE deadline_at IS NOT NULL AND status = 'PENDING';
 
+ALTER TABLE task RENAME TO task_of_first_schema;
+CREATE TABLE task (
+    n INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    org_id TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    queue TEXT NOT NULL,
+    run INTEGER,
+    created_at INTEGER NOT NULL,
+    position INTEGER NOT NULL,
+    deadline_at INTEGER,
+    max_retries INTEGER NOT NULL,
+    key TEXT,
+    same_as INTEGER,
+    metadata BLOB,
+    status TEXT NOT NULL,
+    execution_count INTEGER NOT NULL,
+    started_at INTEGER,
+    completed_at INTEGER,
+    end_reason TEXT,
+    claim_token TEXT,
+    claim_worker TEXT,
+    claim_process TEXT,
+    contested INTEGER NOT NULL
+);
+INSERT INTO task SELECT n, id, org_id, kind, queue, run, created_at, created_at, deadline_at, max_retries, NULL, NULL,
+    NULL, status, execution_count, started_at, completed_at, end_reason, claim_token, claim_worker, claim_process,
+    contested FROM task_of_first_schema;
+DROP TABLE task_of_first_schema;
+CREATE INDEX task_pending ON task (org_id, queue, kind, position) WHERE status = 'PENDING';
+CREATE INDEX task_claimed ON task (status) WHERE status = 'RUNNING';
+CREATE INDEX task_open ON task (run) WHERE status IN ('PENDING', 'RUNNING', 'FOLLOWING');
+CREATE INDEX task_deadline ON task (deadline_at)
+    WHERE deadline_at IS NOT NULL AND status IN ('PENDING', 'RUNNING', 'FOLLOWING');
+CREATE INDEX task_following ON task (same_as) WHERE status = 'FOLLOWING';
+
+CREATE TABLE task_output (n INTEGER PRIMARY KEY, output BLOB NOT NULL);
+
 ALTER TABLE idempotency_key RENAME COLUMN run_id TO target_id;
 ALTER TABLE idempotency_key ADD COLUMN of TEXT NOT NULL DEFAULT 'workflow';
 """

@@ -17,12 +17,16 @@ class TaskRow:
     """One task, without its payloads; changed in place and saved once a transaction.
 
     Attributes:
-        n: Its number in this store, which is also its place in its queue.
-        run: Number of the run that scheduled it.
+        n: Its number in this store.
+        run: Number of the run that scheduled it; None if it stands alone.
+        position: Where it stands in its queue: creation time minus priority.
         deadline_at: When it fails for good, in epoch milliseconds, if ever.
-        status: PENDING, RUNNING, COMPLETED, FAILED or CANCELLED.
+        key: The idempotency key that it was created with.
+        same_as: Number of the task, of the same key, whose end will be its own.
+        metadata: What whoever submitted it wants to remember of it, as JSON.
+        status: PENDING, RUNNING, FOLLOWING (another one of the same key does its work), COMPLETED, FAILED or CANCELLED.
         execution_count: How many attempts have begun.
-        end_reason: Why it was cancelled, for those who report too late.
+        end_reason: Why it failed or was cancelled.
         claim_token: The claim that may report; kept after the lease has lapsed, until somebody else claims it.
         contested: The claim is not the first, so a call without a token may be a late one.
     """
@@ -32,10 +36,14 @@ class TaskRow:
     org_id: str
     kind: str
     queue: str
-    run: int
+    run: int | None
     created_at: int
+    position: int
     deadline_at: int | None
     max_retries: int
+    key: str | None
+    same_as: int | None
+    metadata: bytes | None
     status: str
     execution_count: int
     started_at: int | None
@@ -66,11 +74,10 @@ class Tasks:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._execute = connection.execute
 
-    def insert(self, task: TaskRow, payload: bytes) -> bool:
-        """Store a new task with its input and give it its number; False, and nothing happens, if its id is taken."""
+    def insert(self, task: TaskRow, payload: bytes) -> None:
+        """Store a new task with its input and give it its number."""
         cursor = self._execute(
-            "INSERT INTO task VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
-            "ON CONFLICT (id) DO NOTHING",
+            "INSERT INTO task VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 task.id,
                 task.org_id,
@@ -78,8 +85,12 @@ class Tasks:
                 task.queue,
                 task.run,
                 task.created_at,
+                task.position,
                 task.deadline_at,
                 task.max_retries,
+                task.key,
+                task.same_as,
+                task.metadata,
                 task.status,
                 task.execution_count,
                 task.started_at,
@@ -91,11 +102,8 @@ class Tasks:
                 task.contested,
             ),
         )
-        if cursor.rowcount != 1:
-            return False
         task.n = cursor.lastrowid or 0
         self._execute("INSERT INTO task_input VALUES (?, ?)", (task.n, payload))
-        return True
 
     def save(self, task: TaskRow) -> None:
         """Store what can change of a task."""
@@ -130,18 +138,27 @@ class Tasks:
         row: tuple[bytes] = self._execute("SELECT input FROM task_input WHERE n = ?", (n,)).fetchone()
         return row[0]
 
+    def put_output(self, n: int, output: bytes) -> None:
+        """Keep what a task returned, for those who ask for it later."""
+        self._execute("INSERT INTO task_output VALUES (?, ?)", (n, output))
+
+    def output(self, n: int) -> bytes | None:
+        """What a task returned, if that was kept."""
+        row = self._execute("SELECT output FROM task_output WHERE n = ?", (n,)).fetchone()
+        return None if row is None else row[0]
+
     def first_pending(self, org_id: str, queue: str, kinds: Sequence[str]) -> TaskRow | None:
         """The pending task of these kinds that stands first in the queue."""
         found: list[TaskRow] = []
         for kind in kinds:
             row = self._execute(
                 "SELECT * FROM task WHERE org_id = ? AND queue = ? AND kind = ? AND status = 'PENDING' "
-                "ORDER BY n LIMIT 1",
+                "ORDER BY position, n LIMIT 1",
                 (org_id, queue, kind),
             ).fetchone()
             if row is not None:
                 found.append(TaskRow(*row))
-        return min(found, key=lambda task: task.n, default=None)
+        return min(found, key=lambda task: (task.position, task.n), default=None)
 
     def pending_kinds(self, org_id: str, queue: str) -> list[str]:
         """The kinds that wait in a queue, by one index look-up for each."""
@@ -163,22 +180,30 @@ class Tasks:
 
     def open_of_run(self, run: int) -> list[TaskRow]:
         """The tasks of a run that have not ended."""
-        rows = self._execute("SELECT * FROM task WHERE run = ? AND status IN ('PENDING', 'RUNNING') ORDER BY n", (run,))
+        rows = self._execute(
+            "SELECT * FROM task WHERE run = ? AND status IN ('PENDING', 'RUNNING', 'FOLLOWING') ORDER BY n", (run,)
+        )
         return [TaskRow(*row) for row in rows]
 
-    def overdue(self, now: int, limit: int) -> list[TaskRow]:
-        """The unfinished tasks whose deadline has come, the earliest first."""
+    def followers(self, n: int) -> list[TaskRow]:
+        """The tasks that wait for this one's end to be theirs."""
+        rows = self._execute("SELECT * FROM task WHERE same_as = ? AND status = 'FOLLOWING' ORDER BY n", (n,))
+        return [TaskRow(*row) for row in rows]
+
+    def overdue(self, now: int, limit: int) -> list[int]:
+        """Numbers of the unfinished tasks whose deadline has come, the earliest first."""
         rows = self._execute(
-            "SELECT * FROM task WHERE deadline_at IS NOT NULL AND status IN ('PENDING', 'RUNNING') "
+            "SELECT n FROM task WHERE deadline_at IS NOT NULL AND status IN ('PENDING', 'RUNNING', 'FOLLOWING') "
             "AND deadline_at <= ? ORDER BY deadline_at LIMIT ?",
             (now, limit),
         )
-        return [TaskRow(*row) for row in rows]
+        return [row[0] for row in rows]
 
     def next_deadline(self) -> int | None:
         """When the next unfinished task reaches its deadline."""
         row: tuple[int | None] = self._execute(
-            "SELECT MIN(deadline_at) FROM task WHERE deadline_at IS NOT NULL AND status IN ('PENDING', 'RUNNING')"
+            "SELECT MIN(deadline_at) FROM task WHERE deadline_at IS NOT NULL "
+            "AND status IN ('PENDING', 'RUNNING', 'FOLLOWING')"
         ).fetchone()
         return row[0]
 
