@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Generator, Iterator
 from enum import Enum, auto
-from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from flovyn.replay.records import Answer, Cancelled, Deadline, read_answer
@@ -125,10 +124,14 @@ class Reenactment:
 
     def _reenact_all(self) -> Work:
         execution = self._execution
-        kept = execution.history.kept
-        done = len(kept) - (execution.history.counted - execution.journal.activation)
-        for block in [*islice(kept, done, None)]:
-            yield from self._reenact(block)
+        history, journal = execution.history, execution.journal
+        execution.let_go()
+        while history.kept:
+            yield from self._reenact(history.kept[0])
+            # Bit by bit: to free a long history at once takes longer than the host's loop may be held.
+            history.let_go(journal.activation)
+            if journal.activation % _SLICE == 0:
+                execution.let_go()
         execution.let_go()
 
     def _reenact(self, block: Block) -> Work:
