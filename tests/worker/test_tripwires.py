@@ -24,9 +24,13 @@ def _armed() -> None:
     arm_tripwires()
 
 
+def this_file() -> str:
+    return Path(__file__).read_text()
+
+
 @workflow(kind="run")
 async def reads_a_file(ctx: WorkflowContext) -> str:
-    return Path(__file__).read_text()[:3]
+    return this_file()[:3]
 
 
 @workflow(kind="run")
@@ -66,7 +70,7 @@ async def test_the_clock_is_warned_of_where_it_is_read() -> None:
 async def test_outside_a_step_everything_is_allowed() -> None:
     @workflow(kind="run")
     async def effect(ctx: WorkflowContext) -> int:
-        first = await ctx.run("file", lambda: len(Path(__file__).read_text()))
+        first = await ctx.run("file", lambda: len(this_file()))
         await ctx.run("clock", time.time)
         return first
 
