@@ -82,13 +82,37 @@ def deep(levels: int) -> Exception:
     return error
 
 
+def tree(levels: int) -> Exception:
+    if not levels:
+        return ValueError("z" * 10_000)
+    return ExceptionGroup("g" * 10_000, [tree(levels - 1) for _ in range(8)])
+
+
 @pytest.mark.parametrize(
     "error",
-    [deep(50), ExceptionGroup("wide", [ValueError("z" * 10_000) for _ in range(500)])],
-    ids=["deep", "wide"],
+    [
+        deep(50),
+        ExceptionGroup("wide", [ValueError("z" * 10_000) for _ in range(500)]),
+        tree(4),
+        ExceptionGroup("of deep ones", [deep(10) for _ in range(20)]),
+        raised(ValueError("outer"), tree(4)),
+    ],
+    ids=["deep", "wide", "tree", "wide and deep", "cause"],
 )
 def test_however_large_an_error_is_its_text_is_bounded(error: Any) -> None:
-    assert len(format_error(error)) < 64 * 1024
+    assert len(format_error(error, reason="r" * 100_000)) < 48 * 1024
+
+
+def test_what_is_small_is_kept_whole() -> None:
+    info = parse_error(format_error(ExceptionGroup("g", [deep_of("a"), deep_of("b")])))
+    assert [(member.message, member.cause and member.cause.message) for member in info.members] == [
+        ("a", "cause of a"),
+        ("b", "cause of b"),
+    ]
+
+
+def deep_of(text: str) -> Exception:
+    return raised(ValueError(text), LookupError(f"cause of {text}"))
 
 
 class Mute(Exception):

@@ -18,9 +18,12 @@ __all__ = ["ErrorInfo", "format_error", "members_of", "parse_error"]
 _OPENING = "[flovyn:error "
 _CLOSING = "]"
 
-# An error is stored in every history that sees it, so each part is bounded; the whole stays under about 16 KiB.
+# An error is stored in every history that sees it, so each part is bounded, and all that is behind the first together.
 _MESSAGE_LIMIT = 4_096
 _TRACEBACK_LIMIT = 4_096
+_INNER_LIMIT = 1_024
+_INNER_TOTAL = 16_384
+_INNER_COST = 64
 _DEPTH_LIMIT = 4
 _MEMBERS_LIMIT = 8
 
@@ -82,23 +85,46 @@ class ErrorInfo:
     @classmethod
     def from_exception(cls, error: BaseException, *, retryable: bool = True, reason: str | None = None) -> ErrorInfo:
         """Describe an exception, its cause chain and, for a group, its members; a group of one is its member."""
-        return _describe(error, retryable, reason, depth=0)
+        error, room = _flat(error), _Room()
+        return cls(
+            message=_clip(_utf8(_text(error)), _MESSAGE_LIMIT),
+            type=type(error).__qualname__,
+            retryable=retryable,
+            reason=None if reason is None else _clip(_utf8(reason), _MESSAGE_LIMIT),
+            traceback=_traceback(error),
+            cause=_cause(error, 0, room),
+            members=_members(error, 0, room),
+        )
 
 
-def _describe(error: BaseException, retryable: bool, reason: str | None, depth: int) -> ErrorInfo:
-    error = _flat(error)
+class _Room:
+    """What is left for the errors behind the first: its causes, its members, theirs."""
+
+    def __init__(self) -> None:
+        self.left = _INNER_TOTAL
+
+    def clip(self, text: str) -> str:
+        clipped = _clip(text, max(0, min(_INNER_LIMIT, self.left)))
+        self.left -= len(clipped) + _INNER_COST
+        return clipped
+
+
+def _inner(error: BaseException, depth: int, room: _Room) -> ErrorInfo:
+    message = room.clip(_utf8(_text(error)))
+    cause = _cause(error, depth, room)
+    return ErrorInfo(message, type(error).__qualname__, cause=cause, members=_members(error, depth, room))
+
+
+def _cause(error: BaseException, depth: int, room: _Room) -> ErrorInfo | None:
     cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-    deeper = depth < _DEPTH_LIMIT
-    members = members_of(error)[:_MEMBERS_LIMIT] if deeper else ()
-    return ErrorInfo(
-        message=_clip(_utf8(_text(error)), _MESSAGE_LIMIT),
-        type=type(error).__qualname__,
-        retryable=retryable,
-        reason=None if reason is None else _utf8(reason),
-        traceback=_traceback(error) if depth == 0 else None,
-        cause=_describe(cause, True, None, depth + 1) if cause is not None and deeper else None,
-        members=tuple(_describe(member, True, None, depth + 1) for member in members),
-    )
+    if cause is None or depth == _DEPTH_LIMIT or room.left <= 0:
+        return None
+    return _inner(_flat(cause), depth + 1, room)
+
+
+def _members(error: BaseException, depth: int, room: _Room) -> tuple[ErrorInfo, ...]:
+    members = members_of(error)[:_MEMBERS_LIMIT] if depth < _DEPTH_LIMIT else ()
+    return tuple(_inner(_flat(member), depth + 1, room) for member in members if room.left > 0)
 
 
 def _text(error: BaseException) -> str:
