@@ -44,7 +44,7 @@ def flovyn(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) 
 def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project with workflows and histories, which is where the command is called."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(sys, "path", [*sys.path])
     for name in ("shop", "broken"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     (tmp_path / "shop.py").write_text(CODE, encoding="utf-8")

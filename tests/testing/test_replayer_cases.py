@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
+import random
+import time
 from typing import Any
 
 import anyio
@@ -14,6 +16,7 @@ from flovyn import (
     DefinitionError,
     DeterminismError,
     DeterminismViolation,
+    DeterminismWarning,
     MalformedMessage,
     RunawayWorkflow,
     WorkflowContext,
@@ -21,6 +24,7 @@ from flovyn import (
     workflow,
 )
 from flovyn.definitions import workflow_by_kind
+from flovyn.nursery import Tripwires
 from flovyn.replay import HistoryGap, fail, hold
 from flovyn.testing import History, RecordedEvent, Replayer, Report
 from replay.replay_platform import WORKFLOW_ID, Run
@@ -131,11 +135,12 @@ def test_code_that_ends_while_history_goes_on_is_a_violation_even_without_a_call
 
 
 def test_what_holds_or_fails_a_run_that_cannot_go_on_holds_nothing_of_the_program() -> None:
-    for policy in (lambda e: hold(e, at_ms=1, salt="hh", holds=0), lambda e: fail(e, at_ms=1, salt="hh")):
+    error = DeterminismViolation("other code")
+    for submission in (hold(error, at_ms=1, salt="hh", holds=0), fail(error, at_ms=1, salt="hh")):
         run = recorded(one_task, 1)
         run.activate()
         run.platform.complete("double", 2)
-        run.platform.accept(policy(DeterminismViolation("other code")))
+        run.platform.accept(submission)
         assert is_equal(replay(run, one_task), 1)
         assert is_equal(replay(run, adds_one), 1)
 
@@ -192,18 +197,21 @@ def test_a_cancelled_end_is_compared_by_its_kind() -> None:
 # --- values ---------------------------------------------------------------------------------
 
 
+OUTPUTS: list[tuple[str, tuple[Any, ...], str]] = [
+    ("[1, {}]", (1.0, {}), "equal"),
+    ("[1.0, {}]", (1, {}), "equal"),
+    ('[1, {"b": 1, "a": 2.0}]', (1, {"a": 2, "b": 1}), "equal"),
+    ("[1, {}]", (1.5, {}), "violation"),
+    ("[1, {}]", (True, {}), "violation"),
+    ("[1, {}]", (1, {"a": None}), "violation"),
+    ("[1, {}]", (1,), "violation"),
+    ("null", (), "violation"),
+]
+
+
 @pytest.mark.parametrize(
     ("recorded_output", "now", "status"),
-    [
-        ("[1, {}]", (1.0, {}), "equal"),
-        ("[1.0, {}]", (1, {}), "equal"),
-        ('[1, {"b": 1, "a": 2.0}]', (1, {"a": 2, "b": 1}), "equal"),
-        ("[1, {}]", (1.5, {}), "violation"),
-        ("[1, {}]", (True, {}), "violation"),
-        ("[1, {}]", (1, {"a": None}), "violation"),
-        ("[1, {}]", (1,), "violation"),
-        ("null", (), "violation"),
-    ],
+    OUTPUTS,
 )
 def test_outputs_are_compared_as_json_where_a_number_is_its_value(recorded_output: str, now: Any, status: str) -> None:
     @workflow(kind="value")
@@ -252,6 +260,23 @@ async def reaches_outside(ctx: WorkflowContext, number: int) -> float:
 
 
 @workflow(kind="one_task")
+async def opens_a_file(ctx: WorkflowContext, number: int) -> float:
+    with open(__file__, encoding="utf-8") as file:  # noqa: ASYNC230, PTH123 - as users do
+        return len(file.read())
+
+
+@workflow(kind="one_task")
+async def rolls_dice(ctx: WorkflowContext, number: int) -> float:
+    return random.random()
+
+
+@workflow(kind="one_task")
+async def reads_the_clock(ctx: WorkflowContext, number: int) -> float:
+    await ctx.schedule(double, number)
+    return time.time()
+
+
+@workflow(kind="one_task")
 async def spins(ctx: WorkflowContext, number: int) -> float:
     while True:
         await anyio.lowlevel.checkpoint()
@@ -259,7 +284,12 @@ async def spins(ctx: WorkflowContext, number: int) -> float:
 
 @pytest.mark.parametrize(
     ("code", "error", "line"),
-    [(reaches_outside, DeterminismError, "asyncio.sleep(1)"), (spins, RunawayWorkflow, "in spins")],
+    [
+        (reaches_outside, DeterminismError, "asyncio.sleep(1)"),
+        (opens_a_file, DeterminismError, "open(__file__"),
+        (rolls_dice, DeterminismError, "random.random()"),
+        (spins, RunawayWorkflow, "in spins"),
+    ],
 )
 def test_code_that_leaves_the_deterministic_world_is_an_error_with_its_trace(
     code: Any, error: type[Exception], line: str
@@ -277,6 +307,26 @@ def test_code_that_leaves_the_deterministic_world_is_an_error_with_its_trace(
     assert raised.value is report.error
 
 
+def test_the_tripwires_can_be_told_otherwise() -> None:
+    run = recorded(one_task, 1)
+    run.activate()
+    run.platform.complete("double", 2)
+    history = history_of(run)
+    assert is_equal(Replayer([reads_the_clock]).replay(history), 1)  # the second activation stands in no history yet
+    run.activate()
+    history = history_of(run)
+    report = Replayer([reads_the_clock]).replay(history)
+    assert str(report.error) == (
+        "workflow code called time.time(...), which no replay can follow; use ctx.current_time() or "
+        "anyio.current_time(), which read the same on every replay"
+    )
+    with pytest.warns(DeterminismWarning, match=r"workflow code called time\.time"):
+        report = Replayer([reads_the_clock], tripwires=Tripwires()).replay(history)
+    assert report.status == "violation"
+    report = Replayer([reads_the_clock], tripwires=Tripwires(clock="off")).replay(history)
+    assert report.status == "violation"
+
+
 def with_events(*events: tuple[str, Any]) -> History:
     listed = [RecordedEvent(n, kind, json.dumps(data).encode()) for n, (kind, data) in enumerate(events, 1)]
     return History(workflow_id=WORKFLOW_ID, kind="one_task", events=tuple(listed), input=b"1", source="a.json")
@@ -286,13 +336,16 @@ def marker(**data: Any) -> tuple[str, Any]:
     return ("OPERATION_COMPLETED", {"operationName": "$flovyn.activation", "result": data})
 
 
+SENSELESS: list[tuple[list[tuple[str, Any]], type[Exception], str]] = [
+    ([("TASK_COMPLETED", {"taskExecutionId": 7})], MalformedMessage, "event 2 (TASK_COMPLETED)"),
+    ([marker(id=7), ("WORKFLOW_SUSPENDED", {})], MalformedMessage, "the marker of an activation cannot be read"),
+    ([marker(id="a", after=40, seen=1, at=1), ("WORKFLOW_SUSPENDED", {})], HistoryGap, "follows 40"),
+]
+
+
 @pytest.mark.parametrize(
     ("events", "error", "text"),
-    [
-        ([("TASK_COMPLETED", {"taskExecutionId": 7})], MalformedMessage, "event 2 (TASK_COMPLETED)"),
-        ([marker(id=7), ("WORKFLOW_SUSPENDED", {})], MalformedMessage, "the marker of an activation cannot be read"),
-        ([marker(id="a", after=40, seen=1, at=1), ("WORKFLOW_SUSPENDED", {})], HistoryGap, "follows 40"),
-    ],
+    SENSELESS,
 )
 def test_events_that_make_no_sense_are_an_error(
     events: list[tuple[str, Any]], error: type[Exception], text: str

@@ -8,6 +8,7 @@ from typing import Any
 from hypothesis import given, note
 from hypothesis import strategies as st
 
+from flovyn.nursery import Tripwires
 from flovyn.replay import Status
 from flovyn.testing import History, Replayer
 from flovyn.testing.replayer.run import Run as Replaying
@@ -76,7 +77,7 @@ def test_the_history_of_a_program_is_equal_to_it_and_so_is_what_it_does_again(
         report = replayer.replay(History.from_json(one.to_json()))
         assert (report.status, report.error, report.diff) == ("equal", None, "")
     # Each activation by itself, as if the code had changed in it: no line of the two streams differs.
-    run = Replaying(Interpreter(program).definition(), history, step_limit=100_000)
+    run = Replaying(Interpreter(program).definition(), history, tripwires=Tripwires(), step_limit=100_000)
     run.replay()
     for done in range(run.done):
         run.done = done

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from flovyn.definitions import definition_of
 from flovyn.errors import DefinitionError, DeterminismViolation
+from flovyn.nursery import Tripwires, arm_tripwires
+from flovyn.replay.tripwires import watching
 from flovyn.testing.replayer.report import Report, Status
 from flovyn.testing.replayer.run import Run
 
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Replayer"]
 
+_STRICT: Final = Tripwires(clock="error", randomness="error")
+
 
 class Replayer:
     """Replays histories with the code as it is now.
@@ -26,6 +30,8 @@ class Replayer:
 
     Args:
         workflows: The definitions, by whose kind histories find theirs.
+        tripwires: What becomes of code that reaches outside. An error in every case if left out: under test, a warning
+            is easily missed.
         step_limit: How many scheduler steps one activation may take before it counts as running away.
 
     Raises:
@@ -40,7 +46,13 @@ class Replayer:
         ```
     """
 
-    def __init__(self, workflows: Iterable[AnyWorkflow[..., Any]], *, step_limit: int = 100_000) -> None:
+    def __init__(
+        self,
+        workflows: Iterable[AnyWorkflow[..., Any]],
+        *,
+        tripwires: Tripwires | None = None,
+        step_limit: int = 100_000,
+    ) -> None:
         self._workflows: dict[str, Workflow[..., Any]] = {}
         self._step_limit = step_limit
         for workflow in map(definition_of, workflows):
@@ -51,12 +63,15 @@ class Replayer:
                     f"two workflows are of the kind {workflow.kind!r}: give each a replayer of its own"
                 )
             self._workflows[workflow.kind] = workflow
+        self._tripwires = watching(self._workflows.values(), tripwires or _STRICT)
 
     def replay(self, history: History) -> Report:
         """Replay one history; nothing is raised, all is reported."""
+        arm_tripwires()
         run: Run | None = None
         try:
-            run = Run(self._definition(history.kind), history, step_limit=self._step_limit)
+            workflow = self._definition(history.kind)
+            run = Run(workflow, history, tripwires=self._tripwires, step_limit=self._step_limit)
             run.replay()
         except DeterminismViolation as violation:
             return _report("violation", history, run, violation)

@@ -16,6 +16,7 @@ from flovyn.workflow import WorkflowContext
 
 if TYPE_CHECKING:
     from flovyn.definitions import Workflow
+    from flovyn.nursery import Tripwires
     from flovyn.replay import Event
     from flovyn.replay.history import Block
     from flovyn.testing.replayer.diff import Line
@@ -42,6 +43,7 @@ class Run:
     Args:
         workflow: The code.
         history: What it is held against.
+        tripwires: What becomes of code that reaches outside.
         step_limit: How many scheduler steps one activation may take.
 
     Attributes:
@@ -53,10 +55,13 @@ class Run:
         DeterminismViolation: Another SDK has written behind activations of this one.
     """
 
-    def __init__(self, workflow: Workflow[..., Any], history: History, *, step_limit: int) -> None:
+    def __init__(
+        self, workflow: Workflow[..., Any], history: History, *, tripwires: Tripwires, step_limit: int
+    ) -> None:
         self.done: int = 0
         self._workflow = workflow
         self._history = history
+        self._tripwires = tripwires
         self._step_limit = step_limit
         self._events = [read_event(event.sequence, event.type, event.data) for event in history.events]
         record = Record()
@@ -101,7 +106,7 @@ class Run:
     def _execution(self) -> Execution:
         history = self._history
         info = RunInfo(history.workflow_id, history.org_id, history.kind, history.queue, history.input)
-        return Execution(self._workflow, info, WorkflowContext, step_limit=self._step_limit)
+        return Execution(self._workflow, info, WorkflowContext, step_limit=self._step_limit, tripwires=self._tripwires)
 
     def _reenact(self, execution: Execution, last: int) -> None:
         """Read the events up to a sequence number, and re-enact the activations in them."""
