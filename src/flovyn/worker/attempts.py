@@ -76,7 +76,5 @@ async def _result(body: Callable[[], Any]) -> Any:
 def _written(operation: Operation, value: Any) -> Value | Failure:
     try:
         return Value(operation.encode(value))
-    except (KeyboardInterrupt, GeneratorExit):
-        raise
-    except BaseException as unwritable:  # noqa: ASYNC103, ASYNC104, BLE001 - a PayloadError, or whatever the value's own code raises
+    except (Exception, SystemExit) as unwritable:  # noqa: BLE001 - a PayloadError, or whatever the value's own code raises
         return Failure(ErrorInfo.from_exception(unwritable))
