@@ -20,6 +20,7 @@ from flovyn.replay.commands import (
     StartTimer,
     SuspendWorkflow,
 )
+from flovyn.replay.history import History
 from flovyn.replay.marker import Marker
 from flovyn.workflow import WorkflowContext
 from replay.cases import double, one_task, refund, ship
@@ -189,3 +190,12 @@ def test_an_end_counts_though_it_follows_an_older_submission() -> None:
     assert history.final is not None
     assert history.final.marker.id == "xx"
     assert [marker.id for marker in history.foreign] == ["bb"]
+
+
+def test_a_child_is_told_whose_it_is() -> None:
+    history = History()
+    history.extend([read_event(1, "WORKFLOW_STARTED", b'{"input":{"a":1},"parentWorkflowExecutionId":"p"}')])
+    assert history.parent_id == "p"
+    other = History()
+    other.extend([read_event(1, "WORKFLOW_STARTED", b'{"input":{"parentWorkflowExecutionId":"mine"}}')])
+    assert other.parent_id is None

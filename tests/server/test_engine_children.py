@@ -31,7 +31,8 @@ def test_a_child_is_started_and_its_value_told_to_the_parent(world: World) -> No
         "CHILD_WORKFLOW_INITIATED",
         {**ids(), "childWorkflowKind": "order", "input": {"a": 1}},
     )
-    assert world.history(child_id(0)) == [("WORKFLOW_STARTED", {"input": {"a": 1}, "kind": "order", "metadata": {}})]
+    started = {"input": {"a": 1}, "kind": "order", "metadata": {}, "parentWorkflowExecutionId": parent}
+    assert world.history(child_id(0)) == [("WORKFLOW_STARTED", started)]
     child = world.run(child_id(0))
     assert (child.priority_ms, child.status) == (3_000, "PENDING")
     assert world.activate(complete(b"[7]")) == child_id(0)
@@ -224,6 +225,7 @@ def test_a_child_that_was_started_from_outside_is_none_of_the_programs_business(
     world.activate(suspend())
     workflows = world.engine.workflows
     child = workflows.start_child(world.caller(), parent, "extra", Start("order", payload=b"1"))
+    assert world.history(child)[0][1]["parentWorkflowExecutionId"] == parent
     assert workflows.start_child(world.caller(), parent, "extra", Start("another")) == child
     assert world.history(child)[0][1]["input"] == 1
     assert world.activate(complete()) == child

@@ -11,8 +11,9 @@ import msgspec
 
 from flovyn.errors import MalformedMessage
 
-__all__ = ["ENDINGS", "EXTERNAL", "SUSPENDED", "Event", "EventData", "read_event"]
+__all__ = ["ENDINGS", "EXTERNAL", "STARTED", "SUSPENDED", "Event", "EventData", "read_event"]
 
+STARTED: Final = "WORKFLOW_STARTED"
 SUSPENDED: Final = "WORKFLOW_SUSPENDED"
 
 # Each of these ends a workflow; servers differ in which they write.
@@ -72,6 +73,7 @@ class EventData(msgspec.Struct, frozen=True, rename="camel", gc=False):
     child_id_lower: str | None = msgspec.field(default=None, name="childworkflowExecutionId")
     child_workflow_kind: str | None = None
     workflow_kind: str | None = None
+    parent_workflow_execution_id: str | None = None
     key: str | None = None
     signal_name: str | None = None
     signal_value: msgspec.Raw = _NULL
@@ -115,6 +117,9 @@ class Event(NamedTuple):
     data: EventData
 
 
+# Our server tells a child of its parent; the input that stands beside is none of a replay's business.
+_PARENT: Final = b'"parentWorkflowExecutionId"'
+
 _decoder = msgspec.json.Decoder(EventData)
 _NOTHING: Final = EventData()
 
@@ -125,7 +130,7 @@ def read_event(sequence: int, kind: str, data: bytes) -> Event:
     Raises:
         MalformedMessage: The data is not what the platform writes for such an event.
     """
-    if not data or (kind not in EXTERNAL and kind not in _COMMANDED):
+    if not data or (kind not in EXTERNAL and kind not in _COMMANDED and (kind != STARTED or _PARENT not in data)):
         return Event(sequence, kind, _NOTHING)
     try:
         return Event(sequence, kind, _decoder.decode(data))

@@ -14,7 +14,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from flovyn.errors import DeterminismViolation, FlovynError
-from flovyn.replay.events import ENDINGS, EXTERNAL, SUSPENDED, Event
+from flovyn.replay.events import ENDINGS, EXTERNAL, STARTED, SUSPENDED, Event
 from flovyn.replay.marker import Marker
 from flovyn.replay.names import ACTIVATION, RESERVED
 
@@ -84,6 +84,7 @@ class History:
         stray_tasks: The open tasks of blocks that do not count.
         stray_timers: The timers that such blocks have armed, reserved ones left out.
         ended: The event that ended the workflow, if one did.
+        parent_id: The run that started this one as a child; None if none did, or the server does not tell.
     """
 
     __slots__ = (
@@ -102,6 +103,7 @@ class History:
         "last",
         "length",
         "newest",
+        "parent_id",
         "promise_names",
         "promises",
         "stray_children",
@@ -128,6 +130,7 @@ class History:
         self.stray_tasks: dict[str, None] = {}
         self.stray_timers: dict[str, None] = {}
         self.ended: Event | None = None
+        self.parent_id: str | None = None
         self._ids: dict[str, int] = {}  # of the blocks that count, with their ends
         self._unseen: deque[Event] = deque()
         self._open: list[Event] = []
@@ -157,7 +160,9 @@ class History:
                 elif kind in _ENDED_CHILD:
                     self.ended_children[event.data.child or event.data.child_name] = None
                     self.stray_children.pop(event.data.child, None)
-            elif kind != "WORKFLOW_STARTED":
+            elif kind == STARTED:
+                self.parent_id = event.data.parent_workflow_execution_id
+            else:
                 self._read(kind, event)
 
     def _read(self, kind: str, event: Event) -> None:

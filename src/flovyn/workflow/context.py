@@ -85,6 +85,11 @@ class WorkflowContext:
         return self._execution.info.org_id
 
     @property
+    def parent_execution_id(self) -> str | None:
+        """The workflow that has started this one as a child; None if none has, or the server does not tell."""
+        return self._execution.history.parent_id
+
+    @property
     def kind(self) -> str:
         """The workflow's kind."""
         return self._execution.info.kind

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from flovyn.errors import FailedPrecondition, InvalidArgument
@@ -54,7 +55,7 @@ def adopt(core: Core, parent: RunRow, name: str, wanted: Start) -> str:
         return known.id
     if parent.status in history.ENDED:
         raise FailedPrecondition(f"workflow {parent.id} takes no more children: it is {parent.status}")
-    prepared = starting.prepare(core, parent.org_id, wanted)
+    prepared = starting.prepare(core, parent.org_id, replace(wanted, parent_id=parent.id))
     prepared.run.parent = parent.n
     prepared.run.child_name = name
     starting.create(core, prepared)

@@ -169,6 +169,7 @@ class _Translator:
             payload=data.input,
             queue=children.inherited_queue(data.queue, self._run),
             priority_seconds=data.priority_seconds,
+            parent_id=self._run.id,
         )
         child = starting.prepare(self._core, self._run.org_id, wanted, at=f"{at}.")
         child.run.id = validation.uuid(data.child_workflow_execution_id, f"{at}.child_workflow_execution_id")

@@ -59,9 +59,14 @@ class Event(NamedTuple):
     data: bytes
 
 
-def workflow_started(*, kind: str, payload: msgspec.Raw, metadata: Mapping[str, str]) -> Event:
-    """The first event of every history."""
-    return Event("WORKFLOW_STARTED", _encode({"input": payload, "kind": kind, "metadata": metadata}))
+def workflow_started(
+    *, kind: str, payload: msgspec.Raw, metadata: Mapping[str, str], parent_id: str | None = None
+) -> Event:
+    """The first event of every history. A child learns from it whose it is."""
+    data: dict[str, object] = {"input": payload, "kind": kind, "metadata": metadata}
+    if parent_id is not None:
+        data["parentWorkflowExecutionId"] = parent_id
+    return Event("WORKFLOW_STARTED", _encode(data))
 
 
 def workflow_completed(output: msgspec.Raw) -> Event:

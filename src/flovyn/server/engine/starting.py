@@ -29,6 +29,7 @@ class Start:
         priority_seconds: By how much it stands earlier in the queue than its age says.
         key: An idempotency key.
         key_ttl_seconds: How long the key counts.
+        parent_id: The run that it is a child of.
     """
 
     kind: str
@@ -39,6 +40,7 @@ class Start:
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
     key: str | None = None
     key_ttl_seconds: int | None = None
+    parent_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +93,9 @@ def prepare(core: Core, org_id: str, wanted: Start, *, at: str = "") -> Prepared
         contested=0,
     )
     payload = payloads.checked(wanted.payload, f"{at}input")
-    started = events.workflow_started(kind=run.kind, payload=payload, metadata=wanted.metadata)
+    started = events.workflow_started(
+        kind=run.kind, payload=payload, metadata=wanted.metadata, parent_id=wanted.parent_id
+    )
     return Prepared(run, wanted.payload, started, key, expires_at)
 
 
