@@ -29,7 +29,18 @@ from flovyn.server.engine.invariants import violations
 from flovyn.wire import methods
 from flovyn.wire.channel import Channel
 from flovyn.wire.messages.flovyn import v1 as pb
-from server.world import child_id, complete, create_promise, schedule, schedule_child, start_timer, suspend, task_id
+from flovyn.wire.transport import Method
+from server.world import (
+    child_id,
+    complete,
+    create_promise,
+    schedule,
+    schedule_child,
+    set_state,
+    start_timer,
+    suspend,
+    task_id,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -513,6 +524,82 @@ async def test_a_task_that_stands_alone() -> None:
             await client.channel.unary(
                 methods.SUBMIT_TASK, pb.SubmitTaskRequest(org_id=server.org_id, workflow_execution_id="x")
             )
+
+
+async def test_a_task_body_writes_down_what_it_likes() -> None:
+    async with served() as (server, client):
+        await client.start()
+        run, token = await client.poll()
+        await client.submit(run, schedule(0), suspend(), claim=token)
+        task, token = await client.poll_task()
+
+        async def call(method: Method[Any, Any], request: Any) -> Any:
+            return (await client.channel.unary(method, request, metadata=_echo(token))).message
+
+        missing = await call(methods.GET_STATE, pb.GetStateRequest(task_execution_id=task, key="a"))
+        assert missing == pb.GetStateResponse(value=b"", found=False)
+        for key, value in (("a", b"1"), ("b", b"null"), ("c", b"3")):
+            await call(methods.SET_STATE, pb.SetStateRequest(task_execution_id=task, key=key, value=value))
+        await call(methods.CLEAR_STATE, pb.ClearStateRequest(task_execution_id=task, key="c"))
+        found = await call(methods.GET_STATE, pb.GetStateRequest(task_execution_id=task, key="b"))
+        assert found == pb.GetStateResponse(value=b"null", found=True)
+        keys = await call(methods.GET_STATE_KEYS, pb.GetStateKeysRequest(task_execution_id=task))
+        assert keys.keys == ["a", "b"]
+        await call(methods.CLEAR_ALL_STATE, pb.ClearAllStateRequest(task_execution_id=task))
+        assert (await call(methods.GET_STATE_KEYS, pb.GetStateKeysRequest(task_execution_id=task))).keys == []
+        await call(methods.REPORT_PROGRESS, pb.ReportProgressRequest(task_execution_id=task, progress=0.5, details="x"))
+        await call(methods.LOG_MESSAGE, pb.LogMessageRequest(task_execution_id=task, level="INFO", message="hello"))
+        data = pb.StreamTaskDataRequest(task_execution_id=task, type=pb.StreamEventType.TOKEN, payload="{}")
+        assert (await call(methods.STREAM_TASK_DATA, data)).acknowledged is True
+        notes = server.engine.core.store.notes
+        assert [(line.level, line.message) for line in notes.lines(1)] == [("INFO", "hello")]
+        progress = notes.progress(1)
+        assert progress is not None
+        assert (progress.progress, progress.details) == (0.5, "x")
+        with pytest.raises(NotFound, match="task '' is unknown"):
+            await call(methods.STREAM_TASK_DATA, pb.StreamTaskDataRequest())
+
+
+async def test_queries_are_answered_from_recorded_state() -> None:
+    async with served() as (_, client):
+        await client.start()
+        run, token = await client.poll()
+        await client.submit(run, set_state("step", b'"paid"'), suspend(), claim=token)
+
+        async def query(name: str) -> pb.QueryWorkflowResponse:
+            request = pb.QueryWorkflowRequest(workflow_execution_id=run, query_name=name)
+            return (await client.channel.unary(methods.QUERY_WORKFLOW, request)).message
+
+        assert await query("step") == pb.QueryWorkflowResponse(result=b'"paid"')
+        assert await query("state") == pb.QueryWorkflowResponse(result=b'{"step":"paid"}')
+        error = "this server answers queries from recorded state, which has no key 'nope'"
+        assert await query("nope") == pb.QueryWorkflowResponse(error=error)
+
+
+async def test_notifications_tell_of_work_in_a_queue_and_cost_nothing_when_nobody_listens() -> None:
+    async with served() as (server, client):
+        request = pb.SubscriptionRequest(worker_id="w", org_id=server.org_id, queue="q")
+        async with client.channel.server_stream(methods.SUBSCRIBE_TO_NOTIFICATIONS, request) as news:
+            while not server.statistics().listeners:
+                await anyio.sleep(0.001)
+            await client.start(queue="other")
+            await client.start(queue="q")
+            told = await anext(aiter(news))
+            assert (told.org_id, told.queue) == (server.org_id, "q")
+            assert abs(told.timestamp_ms - server.engine.core.clock()) < 5_000
+        while server.statistics().listeners:
+            await anyio.sleep(0.001)
+        await client.start(queue="q")
+
+
+async def test_what_only_tells_something() -> None:
+    async with served() as (_, client):
+        spans = pb.ReportExecutionSpansRequest(spans=[pb.ExecutionSpan(span_id="a"), pb.ExecutionSpan(span_id="b")])
+        reply = (await client.channel.unary(methods.REPORT_EXECUTION_SPANS, spans)).message
+        assert reply == pb.ReportExecutionSpansResponse(accepted_count=2)
+        wanted = pb.GetVisualWorkflowDefinitionByIdRequest(workflow_definition_id="d")
+        with pytest.raises(NotFound, match="workflow definition 'd' is unknown: this server has no visual"):
+            await client.channel.unary(methods.GET_VISUAL_WORKFLOW_DEFINITION_BY_ID, wanted)
 
 
 async def test_cancelling_and_failing_tasks() -> None:

@@ -21,12 +21,14 @@ __all__ = [
     "cancel",
     "cancel_child",
     "child_id",
+    "clear_state",
     "complete",
     "create_promise",
     "fail",
     "resolve_promise",
     "schedule",
     "schedule_child",
+    "set_state",
     "start_timer",
     "suspend",
     "task_id",
@@ -48,6 +50,16 @@ def schedule(number: int = 0, kind: str = "charge", payload: bytes = b"{}", **op
 def start_timer(timer_id: str = "timer-0", duration_ms: int = 1_000) -> pb.WorkflowCommand:
     command = pb.StartTimerCommand(timer_id=timer_id, duration_ms=duration_ms)
     return pb.WorkflowCommand(command_type=pb.CommandType.START_TIMER, start_timer=command)
+
+
+def set_state(key: str, value: bytes = b"1") -> pb.WorkflowCommand:
+    command = pb.SetStateCommand(key=key, value=value)
+    return pb.WorkflowCommand(command_type=pb.CommandType.SET_STATE, set_state=command)
+
+
+def clear_state(key: str) -> pb.WorkflowCommand:
+    command = pb.ClearStateCommand(key=key)
+    return pb.WorkflowCommand(command_type=pb.CommandType.CLEAR_STATE, clear_state=command)
 
 
 def create_promise(name: str = "approval", **options: Any) -> pb.WorkflowCommand:

@@ -20,11 +20,14 @@ __all__ = [
     "IDEMPOTENCY_TTL_MAX_S",
     "IDEMPOTENCY_TTL_MIN_S",
     "LOCKED_FILE_WAIT_S",
+    "LOG_LINES",
+    "LOG_LINE_LENGTH",
     "MAX_DURATION_MS",
     "MAX_TASK_RETRIES",
     "NAME_LENGTH",
     "POLL_CAP_S",
     "QUEUE_LENGTH",
+    "TASK_STATE_KEYS",
     "TASK_UNCONFIRMED_MS",
     "TICK_BATCH",
     "WORKER_TIMEOUT_MS",
@@ -87,6 +90,15 @@ MAX_TASK_RETRIES: Final = 1_000_000
 
 MAX_DURATION_MS: Final = 100 * 365 * 86_400_000
 """The longest timer and the longest task deadline: a century; more does not fit every reader's clock."""
+
+TASK_STATE_KEYS: Final = 1_000
+"""The most keys that a task can keep state under."""
+
+LOG_LINES: Final = 1_000
+"""How many log lines of a task are kept; the oldest go first."""
+
+LOG_LINE_LENGTH: Final = 16_384
+"""The longest log line and the longest details of a task's progress; the rest of a longer one is cut off."""
 
 CLOCK_CHECK_S: Final = 5.0
 """The longest that the server sleeps without a look at the clock, which may have been set, or the machine suspended."""

@@ -44,11 +44,13 @@ class Statistics:
     Attributes:
         connections: Clients that are connected and have made a call; zero once the server has ended.
         waiting_polls: Long polls that are being held open; zero once the server has ended.
+        listeners: Streams of notifications that are open; zero once the server has ended.
         claims: Workflows and tasks that are in the hands of workers; a file keeps them when the server ends.
     """
 
     connections: int
     waiting_polls: int
+    listeners: int
     claims: int
 
 
@@ -84,6 +86,7 @@ class Server:
         return Statistics(
             connections=len(leases.links()),
             waiting_polls=len(self._shell.waiters),
+            listeners=len(self._shell.news),
             claims=len(leases.claims()),
         )
 

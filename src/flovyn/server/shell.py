@@ -13,6 +13,7 @@ from flovyn.errors import PermissionDenied
 from flovyn.server import limits
 from flovyn.server.engine import Caller
 from flovyn.server.engine.validation import shown
+from flovyn.server.news import News
 from flovyn.server.waiting import Waiters
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ class Shell:
     def __init__(self, engine: Engine, keys: Keys) -> None:
         self.engine = engine
         self.waiters: Waiters = Waiters()
+        self.news: News = News()
         self._keys = keys
         self._alarm = anyio.Event()
         self._asleep_until = math.inf
@@ -80,6 +82,7 @@ class Shell:
         """After a step of the engine: wake the polls that can have something now, and the clock if it oversleeps."""
         for ready in self.engine.take_ready():
             self.waiters.wake(ready)
+            self.news.tell(ready)
         if self.engine.next_at < self._asleep_until:
             self._alarm.set()
 

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING
 from flovyn.server import limits
 from flovyn.server.engine import cancellation, events, fencing, history
 from flovyn.server.engine.core import Caller, Core, Ready
+from flovyn.server.engine.notes import Notes
 from flovyn.server.engine.promises import Promises
+from flovyn.server.engine.queries import Queries
 from flovyn.server.engine.scheduling import TaskWanted
 from flovyn.server.engine.signals import Signalled, Signals
 from flovyn.server.engine.starting import Start
@@ -63,6 +65,8 @@ class Engine:
         self.core = core
         self.workflows: Workflows = Workflows(core)
         self.tasks: Tasks = Tasks(core)
+        self.queries: Queries = Queries(core, self.workflows)
+        self.notes: Notes = Notes(core, self.tasks)
         self.signals: Signals = Signals(core, self.workflows)
         self.promises: Promises = Promises(core)
         self.workers: Workers = Workers(core)

@@ -113,7 +113,7 @@ class Tasks:
             InvalidArgument: The output is not JSON.
         """
         core = self._core
-        task = self._reported(caller, task_id)
+        task = self.reported(caller, task_id)
         checked = payloads.checked(output, "output")
         with core.transaction():
             if task.run is None or task.key is not None:
@@ -131,7 +131,7 @@ class Tasks:
             FailedPrecondition: It has ended, is not claimed, or was claimed again since.
         """
         core = self._core
-        task = self._reported(caller, task_id)
+        task = self.reported(caller, task_id)
         final = payloads.is_final_error(error)
         with core.transaction():
             if final or task.execution_count > task.max_retries:
@@ -153,7 +153,7 @@ class Tasks:
             FailedPrecondition: It was cancelled, has ended, or was claimed again since.
         """
         core = self._core
-        task = self._reported(caller, task_id)
+        task = self.reported(caller, task_id)
         if task.status == "PENDING":  # the lease had lapsed, but nobody else came for it
             task.status = "RUNNING"
             with core.transaction():
@@ -168,7 +168,7 @@ class Tasks:
             FailedPrecondition: It has completed or failed.
         """
         core = self._core
-        task = self._find(caller, task_id)
+        task = self.find(caller, task_id)
         if task.status == "CANCELLED":
             return
         if task.status in history.ENDED:
@@ -186,15 +186,25 @@ class Tasks:
         told = events.task_failed(task.id, kind=task.kind, error=error, retryable=retryable)
         history.tell_of_task(self._core, task, [told])
 
-    def _reported(self, caller: Caller, task_id: str) -> TaskRow:
-        """The task that a worker reports on, if it may."""
-        task = self._find(caller, task_id)
+    def reported(self, caller: Caller, task_id: str) -> TaskRow:
+        """The task that a worker reports on, if it may.
+
+        Raises:
+            NotFound: There is no such task in the caller's organisation.
+            FailedPrecondition: It was cancelled, has ended, or was claimed again since.
+        """
+        task = self.find(caller, task_id)
         if task.status == "CANCELLED":
             raise FailedPrecondition(f"task {task.id} was cancelled: {task.end_reason}")
         fencing.admit(self._core, "task", task, caller)
         return task
 
-    def _find(self, caller: Caller, task_id: str) -> TaskRow:
+    def find(self, caller: Caller, task_id: str) -> TaskRow:
+        """The task of that id.
+
+        Raises:
+            NotFound: There is none in the caller's organisation.
+        """
         task = self._core.store.tasks.find(task_id)
         if task is None or task.org_id != caller.org_id:
             raise NotFound(f"task {validation.shown(task_id)} is unknown")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from flovyn.server.acceptor import Routes
-from flovyn.server.rpc import messages, tasks, workers, workflows
+from flovyn.server.rpc import messages, notes, reading, tasks, workers, workflows
 
 if TYPE_CHECKING:
     from flovyn.server.shell import Shell
@@ -19,5 +19,7 @@ def routes(shell: Shell) -> Routes:
     workflows.add(table, shell)
     messages.add(table, shell)
     tasks.add(table, shell)
+    notes.add(table, shell)
+    reading.add(table, shell)
     workers.add(table, shell)
     return table

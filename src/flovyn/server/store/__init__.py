@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from flovyn.errors import ServerUnavailable
 from flovyn.server.store.database import Database, Durability
 from flovyn.server.store.keys import Keys
+from flovyn.server.store.notes import Notes
 from flovyn.server.store.promises import Promises
 from flovyn.server.store.runs import Runs
 from flovyn.server.store.tasks import Tasks
@@ -40,6 +41,7 @@ class Store:
         connection = self.database.connection
         self.runs: Runs = Runs(connection)
         self.tasks: Tasks = Tasks(connection)
+        self.notes: Notes = Notes(connection)
         self.timers: Timers = Timers(connection)
         self.promises: Promises = Promises(connection)
         self.workers: Workers = Workers(connection)

@@ -226,12 +226,12 @@ class Runs:
         rows = self._execute("SELECT frame FROM event WHERE run = ? ORDER BY sequence", (n,)).fetchall()
         return b"".join([row[0] for row in rows])
 
-    def events(self, n: int) -> list[EventRow]:
-        """The whole history."""
+    def events(self, n: int, *types: str) -> list[EventRow]:
+        """The whole history, or those of its events that are of these types."""
         rows = self._execute(
             "SELECT sequence, type, created_at, frame, data_at FROM event WHERE run = ? ORDER BY sequence", (n,)
         )
-        return [EventRow(*row) for row in rows]
+        return [EventRow(*row) for row in rows if not types or row[1] in types]
 
 
 def _run(row: tuple[object, ...] | None) -> RunRow | None:

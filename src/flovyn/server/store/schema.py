@@ -186,6 +186,29 @@ CREATE INDEX task_deadline ON task (deadline_at)
     WHERE deadline_at IS NOT NULL AND status IN ('PENDING', 'RUNNING', 'FOLLOWING');
 CREATE INDEX task_following ON task (same_as) WHERE status = 'FOLLOWING';
 
+CREATE TABLE task_state (
+    task INTEGER NOT NULL,
+    key TEXT NOT NULL,
+    value BLOB NOT NULL,
+    PRIMARY KEY (task, key)
+) WITHOUT ROWID;
+
+CREATE TABLE task_progress (
+    task INTEGER PRIMARY KEY,
+    progress REAL NOT NULL,
+    details TEXT NOT NULL,
+    at INTEGER NOT NULL
+);
+
+CREATE TABLE task_log (
+    task INTEGER NOT NULL,
+    number INTEGER NOT NULL,
+    at INTEGER NOT NULL,
+    level TEXT NOT NULL,
+    message TEXT NOT NULL,
+    PRIMARY KEY (task, number)
+) WITHOUT ROWID;
+
 CREATE TABLE task_output (n INTEGER PRIMARY KEY, output BLOB NOT NULL);
 
 ALTER TABLE idempotency_key RENAME COLUMN run_id TO target_id;
