@@ -7,6 +7,7 @@ sleep of its own.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias, cast
@@ -33,6 +34,11 @@ _leaves: st.SearchStrategy[Node] = st.one_of(
     st.tuples(st.just("deadline"), _seconds, _number, _seconds),
     st.tuples(st.just("set"), _seconds, _number),
     st.tuples(st.just("wait"), _number),
+    st.tuples(st.just("await_notice"), _seconds, _number),
+    st.tuples(st.just("notify"), _seconds, _number, st.booleans()),
+    st.tuples(st.just("send"), _seconds, _number),
+    st.tuples(st.just("receive"), _seconds, _number),
+    st.just(("checkpoint",)),
     st.just(("forever",)),
 )
 
@@ -45,6 +51,9 @@ def _grow(children: st.SearchStrategy[Node]) -> st.SearchStrategy[Node]:
         st.tuples(st.just("start"), block, block, block),
         st.tuples(st.just("finally"), block, _seconds),
         st.tuples(st.just("except"), block),
+        st.tuples(st.just("swallow"), block),
+        st.tuples(st.just("handle"), block, block, st.booleans()),
+        st.tuples(st.just("hold"), _seconds, _number, block),
     )
 
 
@@ -74,14 +83,26 @@ class World:
     async def run(self) -> Report:
         self.began = anyio.current_time()
         self.events = [anyio.Event() for _ in range(6)]
+        self.conditions = [anyio.Condition() for _ in range(6)]
+        self.streams = [anyio.create_memory_object_stream[str](number % 2) for number in range(6)]
+        self.holds: list[anyio.Lock | anyio.Semaphore | anyio.CapacityLimiter] = [
+            *(anyio.Lock(), anyio.Lock()),
+            *(anyio.Semaphore(1), anyio.Semaphore(2)),
+            *(anyio.CapacityLimiter(1), anyio.CapacityLimiter(2)),
+        ]
         error = "None"
-        with anyio.CancelScope(deadline=self.began + 1000) as self.around:
-            try:
-                await self.block(self.program, "r")
-            except BaseException as raised:
-                error = shape(raised)
-                if not isinstance(raised, Exception):
-                    raise
+        try:
+            with anyio.CancelScope(deadline=self.began + 1000) as self.around:
+                try:
+                    await self.block(self.program, "r")
+                except BaseException as raised:
+                    error = shape(raised)
+                    if not isinstance(raised, Exception):
+                        raise
+        finally:
+            for send, receive in self.streams:
+                send.close()
+                receive.close()
         caught = [scope.cancelled_caught for _, scope in sorted(self.scopes, key=lambda pair: pair[0])]
         return Report(sorted(self.log), [self.around.cancelled_caught, *caught], error)
 
@@ -143,6 +164,69 @@ class World:
             await self.events[number].wait()
         self.note(path)
 
+    async def do_await_notice(self, path: str, seconds: int, number: int) -> None:
+        await self.sleep(path, seconds)
+        condition = self.conditions[number]
+        with anyio.move_on_after(self.unique(path + "+", 300)):
+            async with condition:
+                await condition.wait()
+                self.note(f"{path} noticed")
+
+    async def do_notify(self, path: str, seconds: int, number: int, everybody: bool) -> None:
+        await self.sleep(path, seconds)
+        condition = self.conditions[number]
+        async with condition:
+            condition.notify_all() if everybody else condition.notify()
+
+    async def do_send(self, path: str, seconds: int, number: int) -> None:
+        await self.sleep(path, seconds)
+        with anyio.move_on_after(self.unique(path + "+", 300)):
+            await self.streams[number][0].send(path)
+            self.note(f"{path} sent")
+
+    async def do_receive(self, path: str, seconds: int, number: int) -> None:
+        await self.sleep(path, seconds)
+        with anyio.move_on_after(self.unique(path + "+", 300)):
+            self.note(f"{path} received {await self.streams[number][1].receive()}")
+
+    async def do_checkpoint(self, path: str) -> None:
+        await anyio.lowlevel.checkpoint()
+        self.note(path)
+
+    async def do_hold(self, path: str, seconds: int, number: int, block: Sequence[Node]) -> None:
+        """A lock, a semaphore or a limiter: whoever comes at a moment of its own has a place of its own in line."""
+        await self.sleep(path, seconds)
+        hold = self.holds[number]
+        held = False
+        try:
+            with anyio.move_on_after(self.unique(path + "+", 300)):
+                await hold.acquire()
+                held = True
+                self.note(f"{path} held")
+            await self.block(block, path)
+        finally:
+            if held:
+                hold.release()
+
+    async def do_handle(self, path: str, child: Sequence[Node], body: Sequence[Node], cancel: bool) -> None:
+        async with anyio.create_task_group() as group:
+            self.scopes.append((path, group.cancel_scope))
+            handle = group.create_task(self.block(child, f"{path}.c"))
+            await self.block(body, path)
+            if cancel:
+                handle.cancel()
+            with anyio.move_on_after(self.unique(path + "+", 300)):
+                await handle.wait()
+                self.note(f"{path} waited for")
+        self.note(f"{path} {handle.status.name}")
+
+    async def do_swallow(self, path: str, block: Sequence[Node]) -> None:
+        """Against the rules; the next checkpoint raises again."""
+        try:
+            await self.block(block, path)
+        except anyio.get_cancelled_exc_class():
+            self.note(f"{path} swallowed")
+
     async def do_scope(self, path: str, deadline: int | None, shield: bool, block: Sequence[Node]) -> None:
         due = float("inf") if deadline is None else anyio.current_time() + self.unique(path, deadline)
         with anyio.CancelScope(deadline=due, shield=shield) as scope:
@@ -197,6 +281,11 @@ def number_fractions(world: World) -> None:
             match node:
                 case ("scope", _, _, block) | ("finally", block, _) | ("except", block):
                     walk(block, here)
+                case ("swallow", block) | ("hold", _, _, block):
+                    walk(block, here)
+                case ("handle", child, body, _):
+                    walk(child, f"{here}.c")
+                    walk(body, here)
                 case ("group", children, body):
                     for number, child in enumerate(cast("list[list[Node]]", children)):
                         walk(child, f"{here}.c{number}")
@@ -209,7 +298,9 @@ def number_fractions(world: World) -> None:
                     pass
 
     walk(world.program, "r")
-    world.fractions = {path: (position * 2654435761 % 2**32 + 1) / 2**34 for position, path in enumerate(paths, 1)}
+    # Drawn, not computed: of a linear sequence many sums are equal.
+    scattered = random.Random(len(paths))
+    world.fractions = {path: (scattered.getrandbits(32) + 1) / 2**34 for path in paths}
 
 
 def shape(error: BaseException) -> str:
