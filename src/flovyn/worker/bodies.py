@@ -36,9 +36,11 @@ class Failure:
 
     Args:
         text: The error as the wire's text.
+        final: Whether no further attempt can help.
     """
 
     text: str
+    final: bool
 
 
 async def run_body(
@@ -62,7 +64,8 @@ async def run_body(
         body = task.invoke(context, data)
     except Exception as fault:  # noqa: BLE001 - a PayloadError, or whatever the type's own code raises
         # No later attempt reads the same bytes differently.
-        return Failure(format_error(fault, retryable=False))
+        return _failed(fault, final=True)
+    hopeless = () if task.retry is None else task.retry.non_retryable
     value, returned = None, False
     failure: BaseException | None = None
     limit = task.start_to_close
@@ -78,14 +81,19 @@ async def run_body(
         try:
             if not await is_own_failure(failure):
                 raise failure
-            return Failure(format_error(failure, retryable=not is_final(failure)))
+            return _failed(failure, final=is_final(failure, hopeless))
         finally:
             del failure  # or it would hold this frame, which holds it
     if returned:
         try:
             return Value(task.encode_output(value))
         except Exception as fault:  # noqa: BLE001 - a PayloadError, or whatever the value's own code raises
-            return Failure(format_error(fault, retryable=False))
+            return _failed(fault, final=True)
     if attempt.cancelled_caught:
-        return Failure(format_error(TimeoutError("Task execution timed out")))
+        late = TimeoutError("Task execution timed out")
+        return _failed(late, final=is_final(late, hopeless))
     return None
+
+
+def _failed(error: BaseException, *, final: bool) -> Failure:
+    return Failure(format_error(error, retryable=not final), final)

@@ -51,6 +51,13 @@ class ClaimedTask:
         self.cancellation.request(reason)
         self.scope.cancel(reason)
 
+    def next_scope(self) -> anyio.CancelScope:
+        """A new scope for the next thing that is done for the task, which `lose` then ends."""
+        self.scope = anyio.CancelScope()
+        if self.lost:
+            self.scope.cancel(self.cancellation.reason)
+        return self.scope
+
 
 class TaskRunner:
     """Claims tasks and runs them."""
@@ -106,7 +113,7 @@ class TaskRunner:
             task.cancellation.request(reason)
 
     async def run(self, task: ClaimedTask) -> None:
-        """Run a task and report how it ended."""
+        """Run a task, as often as its policy says, and report how it ended."""
         # Should it have been given to this worker twice, the first claim is void.
         self.cancel(task.id, "the task was claimed again")
         self._running[task] = None
@@ -124,7 +131,7 @@ class TaskRunner:
             return
         async with anyio.create_task_group() as beside:
             beside.start_soon(self._heartbeat, task)
-            outcome = await run_body(definition, _context(task), task.info.input, task.scope)
+            outcome = await _outcome(definition, task)
             beside.cancel_scope.cancel()
             # In the group still (the report is shielded): should the worker be cancelled, leaving the group may raise.
             await self._report(task, outcome)
@@ -156,12 +163,32 @@ class TaskRunner:
                     logger.debug("no heartbeat for task %s: %s", task.id, error)
 
 
-def _context(task: ClaimedTask) -> TaskContext:
+async def _outcome(definition: Task[..., Any], task: ClaimedTask) -> Value | Failure | None:
+    """Make the attempts that the task's policy allows, in this one claim; None if the task was cancelled."""
+    retry = definition.retry
+    attempt = task.info.execution_count  # a claim that a dead worker had was an attempt too
+    while True:
+        outcome = await run_body(definition, _context(task, attempt), task.info.input, task.next_scope())
+        if retry is None or not isinstance(outcome, Failure) or task.cancellation.reason is not None:
+            return outcome
+        if outcome.final or attempt >= retry.max_attempts:
+            return outcome
+        wait = retry.delay(attempt)
+        text = "task %s (%s): attempt %d of %d failed, the next one begins in %.2f s"
+        logger.info(text, task.id, task.info.kind, attempt, retry.max_attempts, wait)
+        with task.next_scope() as scope:
+            await anyio.sleep(wait)
+        if scope.cancelled_caught:
+            return None
+        attempt += 1
+
+
+def _context(task: ClaimedTask, attempt: int) -> TaskContext:
     info = task.info
     return TaskContext(
         task_execution_id=info.task_execution_id,
         kind=info.kind,
-        attempt=info.execution_count,
+        attempt=attempt,
         queue=info.queue,
         workflow_execution_id=info.workflow_execution_id or None,
         cancellation=task.cancellation,
