@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import sys
 import traceback
@@ -140,6 +141,65 @@ async def test_async_generators_of_host_and_workflow_keep_apart() -> None:
         assert host_log == ["closed"]
 
 
+async def test_a_generator_of_the_host_that_dies_in_a_step_is_closed_by_the_host() -> None:
+    """Never in the step: what it awaits in its `finally` is the host's."""
+    log: list[str] = []
+
+    async def hosts_own() -> AsyncIterator[int]:
+        try:
+            yield 1
+        finally:
+            log.append(sniffio.current_async_library())
+
+    async def main() -> None:
+        holder.clear()
+        gc.collect()
+        log.append("end of the step")
+
+    with anyio.fail_after(5):
+        holder = [hosts_own()]
+        assert await anext(holder[0]) == 1
+        if sniffio.current_async_library() == "trio":
+            # Trio warns, since its own task let go of it unfinished.
+            with pytest.warns(ResourceWarning, match="Async generator"):
+                Driver().run(main())
+                await anyio.sleep(0)
+                await anyio.wait_all_tasks_blocked()
+        else:
+            Driver().run(main())
+        await anyio.wait_all_tasks_blocked()
+        assert log == ["end of the step", sniffio.current_async_library()]
+
+
+async def test_a_generator_of_a_workflow_is_closed_in_a_step_whoever_lets_go_of_it() -> None:
+    log: list[str] = []
+    holder: list[Any] = []
+
+    async def workflows_own() -> AsyncIterator[int]:
+        try:
+            yield 1
+        finally:
+            log.append(sniffio.current_async_library())
+
+    async def main() -> None:
+        holder.append(workflows_own())
+        await anext(holder[0])
+        await anyio.sleep(1)
+
+    with anyio.fail_after(5):
+        driver = Driver()
+        driver.run(main())
+        holder.clear()
+        gc.collect()
+        await checkpoint()
+        assert log == []
+        driver.fire()
+        driver.kernel.run()
+        assert log == ["flovyn"]
+        await checkpoint()
+        assert len(driver.ended) == 1
+
+
 # --- foreign awaits and calls ---------------------------------------------------------------
 
 
@@ -228,6 +288,22 @@ async def trio_token() -> None:
     trio.lowlevel.current_trio_token()  # the line
 
 
+async def trio_current_time() -> None:
+    trio.current_time()  # the line
+
+
+async def trio_current_effective_deadline() -> None:
+    trio.current_effective_deadline()  # the line
+
+
+async def trio_reschedule() -> None:
+    trio.lowlevel.reschedule(None)  # type: ignore[arg-type]  # the line
+
+
+async def trio_current_task() -> None:
+    trio.lowlevel.current_task().parent_nursery  # noqa: B018  # the line
+
+
 async def alien() -> None:
     await Alien()  # the line
 
@@ -235,7 +311,8 @@ async def alien() -> None:
 FOREIGN = [
     asyncio_future, asyncio_sleep, asyncio_sleep_0, asyncio_timeout, asyncio_event, asyncio_call_soon,
     asyncio_run_in_executor, asyncio_current_task, trio_sleep, trio_checkpoint, trio_event, trio_nursery, trio_scope,
-    trio_system_task, trio_token, alien,
+    trio_system_task, trio_token, trio_current_time, trio_current_effective_deadline, trio_reschedule, trio_current_task,
+    alien,
 ]  # fmt: skip
 
 
@@ -338,6 +415,25 @@ async def test_a_trio_scope_of_the_host_cannot_be_cancelled_from_inside() -> Non
         driver.run(main())
         assert isinstance(driver.ended[0].error, DeterminismError)
         await checkpoint()
+
+
+async def test_no_task_of_trio_is_woken_from_inside() -> None:
+    if sniffio.current_async_library() != "trio":
+        pytest.skip("Trio's own")
+    event = trio.Event()
+
+    async def main() -> None:
+        event.set()
+
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as group:
+            group.start_soon(event.wait)
+            await anyio.wait_all_tasks_blocked()
+            driver = Driver()
+            driver.run(main())
+            assert isinstance(driver.ended[0].error, DeterminismError)
+            await checkpoint()
+            group.cancel_scope.cancel()
 
 
 async def test_many_activations_leave_nothing_behind() -> None:
