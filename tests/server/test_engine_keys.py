@@ -19,7 +19,8 @@ def world() -> World:
 
 
 def keyed(number: int, **options: Any) -> Any:
-    return schedule(number, **{"idempotency_key": "k", **options})
+    options.setdefault("idempotency_key", "k")
+    return schedule(number, **options)
 
 
 def ends(world: World, run: str) -> list[tuple[str, Any]]:
@@ -27,7 +28,8 @@ def ends(world: World, run: str) -> list[tuple[str, Any]]:
 
 
 def submit(world: World, **options: Any) -> Submitted:
-    wanted = TaskWanted(**{"kind": "charge", "task_id": world.new_id(), "payload": b"{}", **options})
+    options = {"kind": "charge", "task_id": world.new_id(), "payload": b"{}", **options}
+    wanted = TaskWanted(**options)
     return world.engine.tasks.submit(world.caller(), wanted)
 
 
@@ -112,7 +114,8 @@ def test_the_end_of_a_workflow_cancels_its_tasks_and_those_that_follow_them(worl
 
 
 def test_a_follower_ends_with_its_own_workflow(world: World) -> None:
-    world.start(), world.start()
+    world.start()
+    world.start()
     world.activate(keyed(0), suspend())
     world.activate(keyed(1), complete())
     assert (world.task_status(0), world.task_status(1)) == ("PENDING", "CANCELLED")

@@ -111,20 +111,20 @@ def test_log_lines_are_kept_in_order_up_to_a_number(
     assert lines[1] == (4, world.now, "WARN", "x" * limits.LOG_LINE_LENGTH)
 
 
-@pytest.mark.parametrize(
-    ("call", "error", "text"),
-    [
-        (lambda notes, caller: notes.put(caller, task_id(0), "", b"1"), InvalidArgument, "key is empty"),
-        (lambda notes, caller: notes.put(caller, task_id(0), "a", b"{"), InvalidArgument, "value is not JSON"),
-        (lambda notes, caller: notes.progress(caller, task_id(0), 1.5, ""), InvalidArgument, "progress is 1.5; "),
-        (lambda notes, caller: notes.progress(caller, task_id(0), math.nan, ""), InvalidArgument, "progress is nan"),
-        (lambda notes, caller: notes.log(caller, task_id(0), "x" * 256, ""), InvalidArgument, "level has 256"),
-        (lambda notes, caller: notes.get(caller, "nope", "a"), NotFound, "task 'nope' is unknown"),
-        (lambda notes, caller: notes.keys(caller, "nope"), NotFound, "task 'nope' is unknown"),
-        (lambda notes, caller: notes.log(caller, "nope", "INFO", "a"), NotFound, "task 'nope' is unknown"),
-        (lambda notes, caller: notes.progress(caller, "nope", 1, "a"), NotFound, "task 'nope' is unknown"),
-    ],
-)
+FAULTY: list[tuple[Callable[[Notes, Caller], object], type[FlovynError], str]] = [
+    (lambda notes, caller: notes.put(caller, task_id(0), "", b"1"), InvalidArgument, "key is empty"),
+    (lambda notes, caller: notes.put(caller, task_id(0), "a", b"{"), InvalidArgument, "value is not JSON"),
+    (lambda notes, caller: notes.progress(caller, task_id(0), 1.5, ""), InvalidArgument, "progress is 1.5; "),
+    (lambda notes, caller: notes.progress(caller, task_id(0), math.nan, ""), InvalidArgument, "progress is nan"),
+    (lambda notes, caller: notes.log(caller, task_id(0), "x" * 256, ""), InvalidArgument, "level has 256"),
+    (lambda notes, caller: notes.get(caller, "nope", "a"), NotFound, "task 'nope' is unknown"),
+    (lambda notes, caller: notes.keys(caller, "nope"), NotFound, "task 'nope' is unknown"),
+    (lambda notes, caller: notes.log(caller, "nope", "INFO", "a"), NotFound, "task 'nope' is unknown"),
+    (lambda notes, caller: notes.progress(caller, "nope", 1, "a"), NotFound, "task 'nope' is unknown"),
+]
+
+
+@pytest.mark.parametrize(("call", "error", "text"), FAULTY)
 def test_faulty_calls(
     world: World, held: Caller, call: Callable[[Notes, Caller], object], error: type[FlovynError], text: str
 ) -> None:

@@ -130,7 +130,8 @@ def test_signal_with_start_finds_what_was_started_with_the_key(world: World) -> 
 )
 def test_a_faulty_start_is_refused(world: World, options: dict[str, Any], text: str) -> None:
     with pytest.raises(InvalidArgument, match=text):
-        world.signal_with_start(**{"key": "k", **options})
+        options = {"key": "k", **options}
+        world.signal_with_start(**options)
     assert world.store.runs.all() == []
 
 

@@ -77,11 +77,12 @@ def child_id(number: int) -> str:
 
 
 def schedule_child(number: int = 0, name: str | None = None, kind: str = "order", **options: Any) -> pb.WorkflowCommand:
+    options.setdefault("input", b"{}")
     command = pb.ScheduleChildWorkflowCommand(
         child_execution_name=f"child-{number}" if name is None else name,
         workflow_kind=kind,
         child_workflow_execution_id=child_id(number),
-        **{"input": b"{}", **options},
+        **options,
     )
     return pb.WorkflowCommand(command_type=pb.CommandType.SCHEDULE_CHILD_WORKFLOW, schedule_child_workflow=command)
 
@@ -243,7 +244,8 @@ class World:
         return self.engine.signals.signal(self.caller(), run_id, name, value).sequence
 
     def signal_with_start(self, key: str, name: str = "go", value: bytes = b"1", **options: Any) -> Signalled:
-        wanted = Start(**{"kind": "order", "payload": b"{}", "key": key, **options})
+        options = {"kind": "order", "payload": b"{}", "key": key, **options}
+        wanted = Start(**options)
         return self.engine.signals.signal_with_start(self.caller(), wanted, name, value)
 
     # --- promises ---------------------------------------------------------------------------

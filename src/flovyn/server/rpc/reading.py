@@ -50,7 +50,8 @@ class _Reading:
         async with aclosing(self._shell.news.of(caller.org_id, queue)) as news:
             async for _ in news:
                 at = self._engine.core.clock()
-                yield pb.WorkAvailableEvent(org_id=caller.org_id, queue=queue, timestamp_ms=at)
+                told = pb.WorkAvailableEvent(org_id=caller.org_id, queue=queue, timestamp_ms=at)
+                yield told  # noqa: ASYNC119 - the acceptor closes it
 
 
 def add(routes: Routes, shell: Shell) -> None:
