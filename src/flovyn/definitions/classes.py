@@ -189,8 +189,14 @@ def parts_of(cls: type[Any], names: Mapping[str, Any]) -> tuple[ClassParts, Sign
     handlers: dict[tuple[str, str], Handler] = {}
     for attribute in dict.fromkeys(name for base in reversed(cls.__mro__) for name in vars(base)):
         method = inspect.getattr_static(cls, attribute)
-        mark = getattr(method, _MARK, None)
+        mark = getattr(getattr(method, "__func__", method), _MARK, None)
         if isinstance(mark, _Mark):
+            if not inspect.isfunction(method):
+                msg = (
+                    f"{class_site(cls)}: {cls.__qualname__}.{attribute} is a {type(method).__name__}; "
+                    f"a @{mark.sort} is a method with `self`"
+                )
+                raise DefinitionError(msg)
             form: Form = SIGNAL if mark.sort == "signal" else QUERY
             handler = Handler(mark.name, attribute, Signature(form, method, names))
             other = handlers.setdefault((mark.sort, mark.name), handler)

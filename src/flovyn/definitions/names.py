@@ -128,9 +128,9 @@ def checked_name(what: str, name: object) -> str:
         UsageError: It is no text, is empty, or begins with a dollar sign.
     """
     if not isinstance(name, str):
-        raise UsageError(f"the name of a {what} is text, not {name!r}")
+        raise UsageError(f"{name!r} cannot be used as {what} name: use text")
     if not name or name.startswith("$"):
         raise UsageError(
-            f"{name!r} cannot be the name of a {what}: use a non-empty name that does not begin with a dollar sign"
+            f"{name!r} cannot be used as {what} name: use a non-empty name that does not begin with a dollar sign"
         )
     return name

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import deque
 from contextvars import Context
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from flovyn.errors import DeterminismError
 from flovyn.nursery.kernel import Cancelled, CancelScope, Kernel
@@ -256,7 +256,7 @@ class Execution:
         self.kernel.close()
 
     def _done(self, outcome: Outcome) -> None:
-        error = outcome.error
+        error = _without_cancellation(outcome.error)
         if error is None:
             try:
                 self.result = CompleteWorkflow(self.workflow.encode_output(outcome.value))
@@ -270,6 +270,14 @@ class Execution:
             # Whatever else it is (`sys.exit()`, a cancelled exception of asyncio's), the program raised it, and would
             # raise it in the next worker too.
             self.result = FailWorkflow(format_error(error))
+
+
+def _without_cancellation(error: BaseException | None) -> BaseException | None:
+    """What is left of an error outside the root scope, which takes its own cancellation out of a group as any does."""
+    if not isinstance(error, BaseExceptionGroup):
+        return error
+    group = cast("BaseExceptionGroup[BaseException]", error)
+    return group.split(Cancelled)[1] or Cancelled()
 
 
 def _crash_in(error: BaseException) -> BaseException | None:

@@ -370,7 +370,8 @@ class WorkflowContext:
         Args:
             promise: Its name, as a `Promise` with a type or as text.
             expires_after: How long the server waits for somebody to resolve it, in seconds or as a timedelta.
-            idempotency_key: The key by which it can be resolved; made of this execution's id and the name if left out.
+            idempotency_key: The key by which it can be resolved; made of this execution's id and the name if left out,
+                and then good for 30 days.
             idempotency_key_ttl: How long the key lives, between a second and 30 days; the server's default is a day.
 
         Returns:
