@@ -180,8 +180,8 @@ def test_a_cancelled_end_is_compared_by_its_kind() -> None:
     async def shielded(ctx: WorkflowContext, number: int) -> float:
         try:
             return await ctx.schedule(double, number)
-        except BaseException:
-            return 7
+        except BaseException:  # noqa: ASYNC103
+            return 7  # noqa: ASYNC104 - it completes all the same
 
     run = recorded(one_task, 1)
     run.activate()
@@ -261,8 +261,8 @@ async def reaches_outside(ctx: WorkflowContext, number: int) -> float:
 
 @workflow(kind="one_task")
 async def opens_a_file(ctx: WorkflowContext, number: int) -> float:
-    with open(__file__, encoding="utf-8") as file:  # noqa: ASYNC230, PTH123 - as users do
-        return len(file.read())
+    open(__file__, encoding="utf-8").close()  # noqa: ASYNC230, PTH123 - as users do
+    return 0
 
 
 @workflow(kind="one_task")

@@ -152,7 +152,8 @@ async def refuses(ctx: WorkflowContext, amount: int) -> str:
 @workflow(kind="pays")
 async def pays_otherwise(ctx: WorkflowContext, amount: int) -> int:
     @task(kind="debit")
-    async def debit(ctx: TaskContext, amount: int) -> int: ...
+    async def debit(ctx: TaskContext, amount: int) -> int:
+        return amount
 
     return await ctx.schedule(debit, amount)
 
