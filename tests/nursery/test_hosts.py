@@ -311,8 +311,8 @@ async def alien() -> None:
 FOREIGN = [
     asyncio_future, asyncio_sleep, asyncio_sleep_0, asyncio_timeout, asyncio_event, asyncio_call_soon,
     asyncio_run_in_executor, asyncio_current_task, trio_sleep, trio_checkpoint, trio_event, trio_nursery, trio_scope,
-    trio_system_task, trio_token, trio_current_time, trio_current_effective_deadline, trio_reschedule, trio_current_task,
-    alien,
+    trio_system_task, trio_token, trio_current_time, trio_current_effective_deadline, trio_reschedule,
+    trio_current_task, alien,
 ]  # fmt: skip
 
 
