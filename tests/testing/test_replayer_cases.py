@@ -429,3 +429,25 @@ def test_a_program_whose_execution_differs_each_time_is_a_violation_that_says_so
     assert report.diff.splitlines()[-1] == (
         "+stopped: Determinism violation: Task call missing at sequence 0: activation 1 made it, the code does not"
     )
+
+
+def test_an_output_of_any_depth_that_can_be_read_is_compared() -> None:
+    nested = b"[" * 600 + b"1" + b"]" * 600
+
+    @workflow(kind="deep")
+    async def deep(ctx: WorkflowContext, value: Any) -> Any:
+        return value
+
+    @workflow(kind="deep")
+    async def deeper(ctx: WorkflowContext, value: Any) -> Any:
+        return [value]
+
+    run = recorded(deep)
+    run.activate()
+    history = history_of(run)
+    end = dataclasses.replace(history.events[-1], data=b'{"output":' + nested + b"}")
+    history = dataclasses.replace(history, input=nested, events=(*history.events[:-1], end))
+    assert is_equal(replay(history, deep), 1)
+    report = replay(history, deeper)
+    assert report.status == "violation"
+    assert report.diff.splitlines()[-1] == "+completed: " + "[" * 159 + "…"

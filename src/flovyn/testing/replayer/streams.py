@@ -6,7 +6,7 @@ takes is asked once. So may the input of a task, the value of a state key, and w
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -61,7 +61,7 @@ def _recorded(event: RecordedEvent) -> Line | None:
     line = _RECORDED.get(event.type)
     if line is None:
         return None
-    return line(cast("dict[str, Any]", msgspec.json.decode(event.data)) if event.data else {})
+    return line(_decode(event.data) if event.data else {})
 
 
 def _made(command: Command) -> Line | None:
@@ -93,7 +93,7 @@ def _made_end(command: SuspendWorkflow | Result) -> Line:
         case SuspendWorkflow(reason):
             return waiting_line(reason)
         case CompleteWorkflow(output):
-            return _completed(msgspec.json.decode(output))
+            return _completed(_decode(output))
         case FailWorkflow(error):
             return _failed(error)
         case CancelWorkflow(reason):
@@ -129,7 +129,7 @@ def _clear(key: object) -> Line:
 
 
 def _completed(output: object) -> Line:
-    text = msgspec.json.encode(_plain(output), order="sorted").decode()
+    text = msgspec.json.encode(output, order="sorted").decode()
     return Line(f"completed {text}", f"completed: {_clip(text)}")
 
 
@@ -161,17 +161,13 @@ _RECORDED: Final[dict[str, Callable[[dict[str, Any]], Line | None]]] = {
 """What a command looks like in a history; whatever else stands in one is no command."""
 
 
-def _plain(value: object) -> object:
-    """A value in which numbers that are equal are the same: what passes through other tools may turn 1.0 into 1."""
-    match value:
-        case float() if value.is_integer():
-            return int(value)
-        case list():
-            return [_plain(item) for item in cast("list[object]", value)]
-        case dict():
-            return {key: _plain(item) for key, item in cast("dict[str, object]", value).items()}
-        case _:
-            return value
+def _number(text: str) -> float | int:
+    """Numbers that are equal are the same: what passes through other tools may turn 1.0 into 1."""
+    value = float(text)
+    return int(value) if value.is_integer() else value
+
+
+_decode: Final = msgspec.json.Decoder(float_hook=_number).decode
 
 
 def _clip(text: str) -> str:
