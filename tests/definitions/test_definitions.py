@@ -363,7 +363,7 @@ def test_what_is_not_a_function_is_refused() -> None:
     with pytest.raises(
         DefinitionError, match=r"definitions\.py:\d+: the class Holder has no `async def run\(self, ctx, "
     ):
-        workflow(Holder)  # type: ignore[arg-type] # pyright: ignore[reportCallIssue, reportArgumentType]
+        workflow(Holder)  # type: ignore[type-var] # pyright: ignore[reportCallIssue, reportArgumentType]
     with pytest.raises(DefinitionError, match="@task decorates an `async def` function, not a Task: <task 'charge'"):
         task(charge)
 

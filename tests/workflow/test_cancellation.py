@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,13 +10,13 @@ import anyio
 import pytest
 
 from flovyn import serde
-from flovyn.definitions import workflow
+from flovyn.definitions import OnCancel, workflow
 from flovyn.replay.commands import CancelTimer, CompleteWorkflow, RequestCancelChild, StartTimer
 from flovyn.workflow import WorkflowContext
 from replay.replay_platform import Platform, Run, plain
 from workflow.cases import CACHED, Order, charge, invoice, result, running
 
-Call = Callable[[WorkflowContext], Awaitable[Any]]
+Call = Callable[[WorkflowContext], Coroutine[Any, Any, Any]]
 
 
 @dataclass
@@ -47,25 +47,31 @@ def fire_slept(platform: Platform) -> None:
     platform.append("TIMER_FIRED", timerId=slept.data.timer_id)
 
 
+def task_operation(how: OnCancel) -> Operation:
+    return Operation(
+        lambda ctx: ctx.schedule(charge.options(on_cancel=how), Order("a")),
+        lambda platform: platform.complete("charge", 5),
+        5,
+        stays=how == "wait",
+    )
+
+
+def child_operation(how: OnCancel) -> Operation:
+    return Operation(
+        lambda ctx: ctx.schedule_workflow(invoice.options(on_cancel=how), "june"),
+        lambda platform: platform.complete_child("invoice-1", {"id": "x", "amount": 2}),
+        {"id": "x", "amount": 2},
+        stays=how == "wait",
+    )
+
+
 OPERATIONS: dict[str, Operation] = {
-    **{
-        f"task {how}": Operation(
-            lambda ctx, how=how: ctx.schedule(charge.options(on_cancel=how), Order("a")),
-            lambda platform: platform.complete("charge", 5),
-            5,
-            stays=how == "wait",
-        )
-        for how in ("request", "wait", "abandon")
-    },
-    **{
-        f"child {how}": Operation(
-            lambda ctx, how=how: ctx.schedule_workflow(invoice.options(on_cancel=how), "june"),
-            lambda platform: platform.complete_child("invoice-1", {"id": "x", "amount": 2}),
-            {"id": "x", "amount": 2},
-            stays=how == "wait",
-        )
-        for how in ("request", "wait", "abandon")
-    },
+    "task request": task_operation("request"),
+    "task wait": task_operation("wait"),
+    "task abandon": task_operation("abandon"),
+    "child request": child_operation("request"),
+    "child wait": child_operation("wait"),
+    "child abandon": child_operation("abandon"),
     "promise": Operation(lambda ctx: ctx.promise("p"), lambda platform: platform.resolve("p", "yes"), "yes"),
     "signal": Operation(lambda ctx: ctx.wait_for_signal("s"), lambda platform: platform.signal("s", 1), 1),
     "condition": Operation(condition, lambda platform: platform.signal("s", 1), "held"),
@@ -90,19 +96,19 @@ def test_in_a_cancelled_scope_nothing_begins() -> None:
     assert result(running(cancelled_before).dry()) == [True] * len(OPERATIONS)
 
 
+BEGIN: list[Callable[[WorkflowContext], object]] = [
+    lambda ctx: ctx.schedule_async(charge, Order("a")),
+    lambda ctx: ctx.schedule_workflow_async(invoice, "june"),
+    lambda ctx: ctx.create_promise("p"),
+]
+
+
 @CACHED
-@pytest.mark.parametrize(
-    "begin",
-    [
-        lambda ctx: ctx.schedule_async(charge, Order("a")),
-        lambda ctx: ctx.schedule_workflow_async(invoice, "june"),
-        lambda ctx: ctx.create_promise("p"),
-    ],
-)
+@pytest.mark.parametrize("begin", BEGIN)
 def test_nor_does_what_does_not_wait(cached: bool, begin: Callable[[WorkflowContext], object]) -> None:
     @workflow
     async def begins(ctx: WorkflowContext) -> bool:
-        with anyio.CancelScope() as scope:
+        with anyio.CancelScope() as scope:  # noqa: ASYNC100
             scope.cancel()
             begin(ctx)
         return scope.cancelled_caught

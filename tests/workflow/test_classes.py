@@ -368,9 +368,9 @@ def test_bad_classes_name_the_place_and_the_remedy(cls: type[Any], message: str)
 
 def test_a_handler_is_a_method_with_a_good_name() -> None:
     with pytest.raises(DefinitionError, match="^@signal decorates a method of a workflow's class, not 7$"):
-        signal(7)  # type: ignore[type-var] # pyright: ignore[reportCallIssue, reportArgumentType]
+        signal(7)  # type: ignore[call-overload] # pyright: ignore[reportCallIssue, reportArgumentType]
     with pytest.raises(UsageError, match=r"'\$x' cannot be used as query name"):
-        query(name="$x")(lambda self: 1)  # pyright: ignore[reportUnknownLambdaType]
+        query(name="$x")(Cart.number)
 
 
 def test_suspended_while_only_a_condition_is_waited_for() -> None:

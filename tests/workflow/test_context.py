@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from random import Random
@@ -64,27 +65,27 @@ def test_sleeps_take_any_form_of_time(cached: bool) -> None:
     assert result(run.activate(cached=cached)) == [(start + timedelta(minutes=1)).isoformat(), until.isoformat()]
 
 
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda ctx: ctx.sleep(-1), "time=-1 has to be a timedelta or a number of seconds, and not negative"),
-        (lambda ctx: ctx.sleep(float("nan")), "time=nan has to be"),
-        (lambda ctx: ctx.sleep("1"), "time='1' has to be"),
-        (lambda ctx: ctx.sleep(timedelta(days=-1)), "time=datetime.timedelta(days=-1) has to be"),
-        (
-            lambda ctx: ctx.sleep_until(datetime(2025, 1, 1)),
-            "when=datetime.datetime(2025, 1, 1, 0, 0) has no time zone, so nobody knows which moment is meant: "
-            "write datetime(..., tzinfo=UTC), or start from ctx.current_time()",
-        ),
-        (lambda ctx: ctx.sleep_until(5), "when=5 has to be a datetime with a time zone"),
-        (lambda ctx: ctx.wait_condition(True), "True cannot be a condition: give a plain function"),
-        (lambda ctx: ctx.wait_condition(anyio.sleep), "cannot be a condition: give a plain function"),
-        (lambda ctx: ctx.wait_condition(partial(anyio.sleep, 1)), "cannot be a condition: give a plain function"),
-        (lambda ctx: ctx.wait_condition(lambda: anyio.sleep(1)), "waits for something: it may only look"),
-        (lambda ctx: ctx.run("$x", int), "'$x' cannot be used as operation name"),
-        (lambda ctx: ctx.wait_for_signal(""), "'' cannot be used as signal name"),
-    ],
-)
+WRONG: list[tuple[Callable[[Any], Awaitable[object]], str]] = [
+    (lambda ctx: ctx.sleep(-1), "time=-1 has to be a timedelta or a number of seconds, and not negative"),
+    (lambda ctx: ctx.sleep(float("nan")), "time=nan has to be"),
+    (lambda ctx: ctx.sleep("1"), "time='1' has to be"),
+    (lambda ctx: ctx.sleep(timedelta(days=-1)), "time=datetime.timedelta(days=-1) has to be"),
+    (
+        lambda ctx: ctx.sleep_until(datetime(2025, 1, 1)),
+        "when=datetime.datetime(2025, 1, 1, 0, 0) has no time zone, so nobody knows which moment is meant: "
+        "write datetime(..., tzinfo=UTC), or start from ctx.current_time()",
+    ),
+    (lambda ctx: ctx.sleep_until(5), "when=5 has to be a datetime with a time zone"),
+    (lambda ctx: ctx.wait_condition(True), "True cannot be a condition: give a plain function"),
+    (lambda ctx: ctx.wait_condition(anyio.sleep), "cannot be a condition: give a plain function"),
+    (lambda ctx: ctx.wait_condition(partial(anyio.sleep, 1)), "cannot be a condition: give a plain function"),
+    (lambda ctx: ctx.wait_condition(lambda: anyio.sleep(1)), "waits for something: it may only look"),
+    (lambda ctx: ctx.run("$x", int), "'$x' cannot be used as operation name"),
+    (lambda ctx: ctx.wait_for_signal(""), "'' cannot be used as signal name"),
+]
+
+
+@pytest.mark.parametrize(("call", "message"), WRONG)
 def test_wrong_arguments_are_told_with_their_remedy(call: Any, message: str) -> None:
     seen: list[str] = []
 
@@ -200,7 +201,7 @@ def test_a_condition_only_looks_and_its_errors_are_its_own() -> None:
     @workflow
     async def looks(ctx: WorkflowContext) -> None:
         for predicate in (
-            lambda: ctx.schedule_async(charge, Order("a")) is None,
+            lambda: bool(ctx.schedule_async(charge, Order("a"))),
             lambda: ctx.random() > 2,
             lambda: 1 // 0 > 0,
         ):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import anyio
@@ -11,7 +12,7 @@ from flovyn.definitions import Promise, Signal, StateKey, workflow
 from flovyn.errors import DefinitionError, PayloadError, PromiseRejected, PromiseTimeout, UsageError
 from flovyn.replay.commands import ClearState, CompleteWorkflow, CreatePromise, SetState
 from flovyn.workflow import WorkflowContext
-from replay.replay_platform import WORKFLOW_ID, plain
+from replay.replay_platform import WORKFLOW_ID, Platform, plain
 from workflow.cases import CACHED, Order, reason, result, running
 
 APPROVAL = Promise[bool | None]("approval")
@@ -45,23 +46,23 @@ def test_a_promise_with_a_key_of_its_own() -> None:
     assert plain(running(asks).dry()) == [CreatePromise("p", None, "k", 2), CompleteWorkflow(b'"k"')]
 
 
+ENDS: list[tuple[Callable[[Platform], object], type[Exception], str]] = [
+    (lambda platform: platform.reject("approval", "never"), PromiseRejected, "never"),
+    (
+        lambda platform: platform.expire("approval"),
+        PromiseTimeout,
+        "nobody has resolved promise 'approval' in time",
+    ),
+    (
+        lambda platform: platform.resolve("approval", "yes"),
+        PayloadError,
+        "promise 'approval': the payload does not fit bool | None: Expected `bool | null`, got `str`, at $",
+    ),
+]
+
+
 @CACHED
-@pytest.mark.parametrize(
-    ("end", "kind", "text"),
-    [
-        (lambda platform: platform.reject("approval", "never"), PromiseRejected, "never"),
-        (
-            lambda platform: platform.expire("approval"),
-            PromiseTimeout,
-            "nobody has resolved promise 'approval' in time",
-        ),
-        (
-            lambda platform: platform.resolve("approval", "yes"),
-            PayloadError,
-            "promise 'approval': the payload does not fit bool | None: Expected `bool | null`, got `str`, at $",
-        ),
-    ],
-)
+@pytest.mark.parametrize(("end", "kind", "text"), ENDS)
 def test_a_promise_that_is_not_kept(cached: bool, end: Any, kind: type[Any], text: str) -> None:
     seen: list[Any] = []
 
@@ -150,7 +151,7 @@ def test_a_loop_over_signals_that_are_there_lets_the_others_go_on() -> None:
 def test_state_is_what_the_code_has_written(cached: bool) -> None:
     @workflow
     async def writes(ctx: WorkflowContext) -> list[Any]:
-        before = [ctx.get(SEEN), ctx.get(SEEN, []), ctx.get("count", 0), ctx.state_keys()]
+        before = [ctx.get(SEEN), ctx.get(SEEN, "none"), ctx.get("count", 0), ctx.state_keys()]
         ctx.set(SEEN, ["a"])
         ctx.set("count", 2)
         await anyio.sleep(1)
@@ -167,7 +168,7 @@ def test_state_is_what_the_code_has_written(cached: bool) -> None:
         ClearState("nothing"),
         ClearState("count"),
         ClearState("seen"),
-        CompleteWorkflow(b'[[null,[],0,[]],[["a"],2,["count","seen"]],null,[]]'),
+        CompleteWorkflow(b'[[null,"none",0,[]],[["a"],2,["count","seen"]],null,[]]'),
     ]
 
 
@@ -186,24 +187,24 @@ def test_state_of_another_type_is_told() -> None:
     assert last.output.startswith(b"\"state 'seen': the payload does not fit list[str]: ")
 
 
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda ctx: ctx.create_promise(""), "'' cannot be used as Promise name"),
-        (lambda ctx: ctx.create_promise("$x"), "'$x' cannot be used as Promise name"),
-        (
-            lambda ctx: ctx.create_promise("p", expires_after=0),
-            "promise 'p': expires_after=0 has to be a positive time",
-        ),
-        (lambda ctx: ctx.create_promise("p", expires_after=float("nan")), "promise 'p': expires_after=nan has to be"),
-        (lambda ctx: ctx.create_promise("p", idempotency_key=""), "promise 'p': an idempotency_key has 1 to 255"),
-        (lambda ctx: ctx.create_promise("p", idempotency_key_ttl=5), "promise 'p': idempotency_key_ttl="),
-        (lambda ctx: ctx.drain_signals("$x"), "'$x' cannot be used as signal name"),
-        (lambda ctx: ctx.has_signal(""), "'' cannot be used as signal name"),
-        (lambda ctx: ctx.set("", 1), "'' cannot be used as StateKey name"),
-        (lambda ctx: ctx.patched("$p"), "'$p' cannot be used as patch name"),
-    ],
-)
+WRONG: list[tuple[Callable[[WorkflowContext], object], str]] = [
+    (lambda ctx: ctx.create_promise(""), "'' cannot be used as Promise name"),
+    (lambda ctx: ctx.create_promise("$x"), "'$x' cannot be used as Promise name"),
+    (
+        lambda ctx: ctx.create_promise("p", expires_after=0),
+        "promise 'p': expires_after=0 has to be a positive time",
+    ),
+    (lambda ctx: ctx.create_promise("p", expires_after=float("nan")), "promise 'p': expires_after=nan has to be"),
+    (lambda ctx: ctx.create_promise("p", idempotency_key=""), "promise 'p': an idempotency_key has 1 to 255"),
+    (lambda ctx: ctx.create_promise("p", idempotency_key_ttl=5), "promise 'p': idempotency_key_ttl="),
+    (lambda ctx: ctx.drain_signals("$x"), "'$x' cannot be used as signal name"),
+    (lambda ctx: ctx.has_signal(""), "'' cannot be used as signal name"),
+    (lambda ctx: ctx.set("", 1), "'' cannot be used as StateKey name"),
+    (lambda ctx: ctx.patched("$p"), "'$p' cannot be used as patch name"),
+]
+
+
+@pytest.mark.parametrize(("call", "message"), WRONG)
 def test_wrong_arguments_record_nothing(call: Any, message: str) -> None:
     seen: list[UsageError] = []
 
