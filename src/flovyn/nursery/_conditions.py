@@ -9,46 +9,26 @@ if TYPE_CHECKING:
 
     from flovyn.nursery._task import TaskState
 
-__all__ = ["Conditions"]
+__all__ = ["wake_one"]
 
 
-class Conditions:
-    """Who waits for what, in the order in which they began to wait."""
+def wake_one(waiting: dict[TaskState, Callable[[], bool]]) -> None:
+    """Wake the first task whose condition holds, or cannot be told because the predicate raises.
 
-    __slots__ = ("_waiting",)
+    Only that one: what it does next may make the condition of another false again, and that one must not go on as if it
+    still held.
 
-    def __init__(self) -> None:
-        self._waiting: dict[TaskState, Callable[[], bool]] = {}
-
-    def __bool__(self) -> bool:
-        return bool(self._waiting)
-
-    def add(self, task: TaskState, predicate: Callable[[], bool]) -> None:
-        """A task begins to wait."""
-        self._waiting[task] = predicate
-
-    def remove(self, task: TaskState) -> None:
-        """A task waits no more."""
-        del self._waiting[task]
-
-    def clear(self) -> None:
-        """Nobody waits any more."""
-        self._waiting.clear()
-
-    def wake_one(self) -> None:
-        """Wake the first task whose condition holds, or cannot be told because the predicate raises.
-
-        Only that one: what it does next may make the condition of another false again, and that one must not go on as
-        if it still held.
-        """
-        for task, predicate in list(self._waiting.items()):
-            if not task.parked or task not in self._waiting:
-                continue  # an earlier predicate had side effects, against the rules
-            holds, error = _examine(task, predicate)
-            if (holds or error is not None) and task in self._waiting:
-                del self._waiting[task]
-                task.kernel.wake(task, error=error)
-                return
+    Args:
+        waiting: Who waits for what, in the order in which they began to wait; who is woken is taken out.
+    """
+    for task, predicate in list(waiting.items()):
+        if task not in waiting:
+            continue  # an earlier predicate had side effects, against the rules
+        holds, error = _examine(task, predicate)
+        if (holds or error is not None) and task in waiting:
+            del waiting[task]
+            task.kernel.wake(task, error=error)
+            return
 
 
 def _examine(task: TaskState, predicate: Callable[[], bool]) -> tuple[bool, BaseException | None]:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol, final
 
 from flovyn.nursery import _host
 from flovyn.nursery._burial import Burial
-from flovyn.nursery._conditions import Conditions
+from flovyn.nursery._conditions import wake_one
 from flovyn.nursery._current import current_kernel, stepping
 from flovyn.nursery._generators import close_generators, unfinished
 from flovyn.nursery._scope import Cancelled, CancelScope
@@ -112,7 +112,7 @@ class Kernel:
         self._ready: deque[TaskState] = deque()
         self._tasks: dict[TaskState, None] = {}
         self._blocked: dict[TaskState, None] = {}  # tasks that wait until all others wait
-        self._conditions = Conditions()
+        self._conditions: dict[TaskState, Callable[[], bool]] = {}  # tasks that wait until something is true
         self._suspects: Suspects | None = None
         self._numbers = 0
 
@@ -227,19 +227,21 @@ class Kernel:
             _host.restore(before)
 
     def _run(self, limit: int | None) -> bool:
+        ready = self._ready
         last = self.step_limit if limit is None else min(self.steps + limit, self.step_limit)
         sampled = sampled_from(self.step_limit)
-        while self._any_ready():
-            if self.steps >= last:
-                if self.steps >= self.step_limit:
-                    raise (self._suspects or Suspects()).error(self.steps, self._tasks)
+        while ready or self._any_ready():
+            steps = self.steps
+            if steps >= last:
+                if steps >= self.step_limit:
+                    raise (self._suspects or Suspects()).error(steps, self._tasks)
                 return False
-            if self.steps < sampled:
+            if steps < sampled:
                 self._suspects = None
-                self._step(min(last, sampled) - self.steps)
+                self._step(min(last, sampled) - steps)
             else:
                 suspects = self._suspects = self._suspects or Suspects()
-                suspects.note(self._ready[0])
+                suspects.note(ready[0])
                 self._step(1)
             self.current = None
         return True
@@ -301,10 +303,10 @@ class Kernel:
         task.done(task, outcome)
 
     def _any_ready(self) -> bool:
-        """Whether a task is ready; if none is, one whose condition holds, or else those that waited for just this."""
-        if not self._ready and self._conditions:
-            self._conditions.wake_one()
-        if not self._ready and self._blocked:
+        """When nothing is ready: make one ready whose condition holds, or else those that waited for just this."""
+        if self._conditions:
+            wake_one(self._conditions)
+        if self._blocked and not self._ready:
             blocked, self._blocked = self._blocked, {}
             for task in blocked:
                 self.wake(task)
@@ -443,10 +445,10 @@ class Kernel:
                 return
 
         def abort() -> bool:
-            self._conditions.remove(task)
+            del self._conditions[task]
             return True
 
-        self._conditions.add(task, predicate)
+        self._conditions[task] = predicate
         await self.wait_woken(abort)
 
     async def _not_now(self, task: TaskState) -> None:
