@@ -114,7 +114,7 @@ def test_what_fails_after_the_first_failure_is_noted(run: Run[Any]) -> None:
 
 def test_a_group_of_the_branch_itself_is_left_as_it_is(run: Run[Any]) -> None:
     async def grouped() -> None:
-        async with anyio.create_task_group() as tg:
+        async with anyio.create_task_group() as tg:  # noqa: ASYNC112
             tg.start_soon(broken, "inside")
 
     async def main() -> None:

@@ -256,7 +256,7 @@ def test_an_evicted_run_reaches_nobody(cached: bool) -> None:
             ctx.clear_all()
             ended.append(f"{handle.task_id!r} {child.name}")
             handle.cancel()
-            await handle
+            await handle  # noqa: ASYNC102
             ended.append("never")
 
     run = running(stubborn)

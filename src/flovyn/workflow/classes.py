@@ -6,7 +6,7 @@ from contextvars import copy_context
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from anyio import TaskHandle
+import anyio
 
 from flovyn.errors import PayloadError
 from flovyn.nursery._group import TaskGroup
@@ -29,7 +29,7 @@ async def run_class(
     """
     only: BaseException | None = None
     group = TaskGroup()
-    run: TaskHandle[Any] | None = None
+    run: anyio.TaskHandle[Any] | None = None
     try:
         async with group:
             # The context variables of the workflow, not those of whoever delivers the signal.
@@ -37,7 +37,7 @@ async def run_class(
 
             def start(handler: Handler, data: bytes) -> None:
                 coroutine = _handle(instance, handler, context, data)
-                group.run_task(TaskHandle(coroutine, f"signal {handler.name}"), variables.copy())
+                group.run_task(anyio.TaskHandle(coroutine, f"signal {handler.name}"), variables.copy())
 
             execution.signals.handle({name: partial(start, handler) for name, handler in parts.signals.items()})
             run = group.create_task(instance.run(context, *args, **kwargs), name="run")

@@ -210,14 +210,15 @@ class _Race(Generic[T]):
             interrupted = error
         finally:
             self.close()
+        if interrupted is None:
+            return
+        left = self._unrecorded(interrupted)
+        superseded = self.failed and not tolerant and all(map(_is_cancellation, left))
         try:
-            left = [] if interrupted is None else self._unrecorded(interrupted)
-            cancelled = anyio.get_cancelled_exc_class()
-            superseded = self.failed and not tolerant and all(isinstance(leaf, cancelled) for leaf in left)
-            if interrupted is not None and left and not superseded:
+            if left and not superseded:
                 raise left[0] if len(left) == 1 else interrupted
         finally:
-            del interrupted  # or it would hold this frame, which holds it
+            del interrupted, left  # or they would hold this frame, which holds them
 
     def _unrecorded(self, error: BaseException) -> list[BaseException]:
         """What is in an error beside the failures that are outcomes."""
@@ -285,6 +286,10 @@ class _Race(Generic[T]):
 def _leaves(error: BaseException) -> list[BaseException]:
     members = members_of(error)
     return [leaf for member in members for leaf in _leaves(member)] if members else [error]
+
+
+def _is_cancellation(error: BaseException) -> bool:
+    return isinstance(error, anyio.get_cancelled_exc_class())
 
 
 def _an_exception(error: BaseException) -> Exception:
