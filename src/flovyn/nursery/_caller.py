@@ -89,7 +89,9 @@ def _module(frame: FrameType) -> str:
 
 
 def _name(frame: FrameType) -> str:
-    return f"{_module(frame)}.{frame.f_code.co_qualname.removesuffix('.__init__')}"
+    """As people know it: `pathlib.Path.read_text`, wherever this version of Python keeps it."""
+    public = [part for part in _module(frame).split(".") if not part.startswith("_")]
+    return ".".join([*public, frame.f_code.co_qualname.removesuffix(".__init__")])
 
 
 def _kind(frame: FrameType) -> str:
