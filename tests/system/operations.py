@@ -33,13 +33,15 @@ class World:
 
     async def result(self, handle: WorkflowHandle[R]) -> R:
         """The result of a workflow, or its error; its whole history replays as it was."""
+        outcome: R | flovyn.ExecutionError
         try:
-            result = await handle.result()
-        except flovyn.ExecutionError:
-            await self.check(handle.id)
-            raise
+            outcome = await handle.result()
+        except flovyn.ExecutionError as error:
+            outcome = error
         await self.check(handle.id)
-        return result
+        if isinstance(outcome, flovyn.ExecutionError):
+            raise outcome
+        return outcome
 
     async def check(self, workflow_id: str) -> None:
         """The code makes of the history what it made of it when it was written."""
