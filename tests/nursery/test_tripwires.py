@@ -22,6 +22,7 @@ import warnings
 import weakref
 import zoneinfo
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -200,6 +201,20 @@ def test_installed_packages_that_are_workflow_code_are_not(installed: Any) -> No
 def test_workflow_code_that_a_package_calls_is_meant(installed: Any) -> None:
     with pytest.raises(DeterminismError):
         step(lambda: installed.call(open_here), Tripwires())
+
+
+def test_generated_code_is_meant_and_the_line_is_that_of_its_caller() -> None:
+    @dataclass
+    class Order:
+        id: uuid.UUID = field(default_factory=uuid.uuid4)
+
+    def order() -> Order:
+        return Order()
+
+    with pytest.warns(DeterminismWarning, match=r"uuid\.uuid4\(\.\.\.\)") as caught:
+        step(order, Tripwires())
+    line = order.__code__.co_firstlineno + 1
+    assert [(warning.filename, warning.lineno) for warning in caught] == [(__file__, line)]
 
 
 def test_imports_in_a_step_are_not_punished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

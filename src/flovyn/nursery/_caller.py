@@ -80,6 +80,8 @@ def find_caller(frame: FrameType | None) -> Caller | None:
                 called = frame
             else:
                 found = Caller(frame, module, None if called is None else _name(called), kind == "installed")
+        elif kind == "own" and _is_generated(found.frame):
+            found = found._replace(frame=frame)  # generated code has no line to show
         frame = frame.f_back
     return found
 
@@ -96,9 +98,13 @@ def _name(frame: FrameType) -> str:
 
 def _kind(frame: FrameType) -> str:
     path = frame.f_code.co_filename
-    if path.startswith("<") and not path.startswith(("<frozen ", "<doctest ")):  # made by exec, for a dataclass, say
-        path = str(frame.f_globals.get("__file__", path))
-    return _kind_of(path)
+    return _kind_of(str(frame.f_globals.get("__file__", path)) if _is_generated(frame) else path)
+
+
+def _is_generated(frame: FrameType) -> bool:
+    """Whether its code was made by `exec`: the `__init__` of a dataclass, say."""
+    path = frame.f_code.co_filename
+    return path.startswith("<") and not path.startswith(("<frozen ", "<doctest "))
 
 
 @lru_cache(maxsize=4096)
