@@ -238,6 +238,35 @@ def test_a_callback_that_raises_a_shield_protects_those_after_it() -> None:
     assert log == ["first", "not cancelled", "second"]
 
 
+def test_a_watch_knows_that_it_is_reached_before_it_is_told() -> None:
+    """A callback earlier in the same cancellation may ask those that come after it."""
+    seen: list[tuple[bool, bool]] = []
+
+    async def main() -> None:
+        with CancelScope() as outer, CancelScope() as inner:
+            first = outer.watch(lambda: seen.append((first.reached, second.reached)))
+            second = inner.watch(lambda: seen.append((first.reached, second.reached)))
+            seen.append((first.reached, second.reached))
+            inner.shield = True
+            outer.cancel()
+            inner.shield = False
+        seen.append((first.reached, second.reached))
+
+    run(main)
+    assert seen == [(False, False), (True, False), (True, True), (True, True)]
+
+
+def test_a_watch_that_was_stopped_is_not_reached() -> None:
+    async def main() -> None:
+        with CancelScope() as scope:
+            watch = scope.watch(pytest.fail)
+            watch.stop()
+            scope.cancel()
+            assert not watch.reached
+
+    run(main)
+
+
 def test_a_dead_kernel_tells_nobody() -> None:
     log = Log()
     scopes: list[CancelScope] = []
