@@ -24,6 +24,7 @@ from flovyn.errors import (
     PayloadError,
     ServerUnavailable,
     Unauthenticated,
+    UsageError,
     WorkflowCancelled,
     WorkflowFailed,
 )
@@ -107,6 +108,36 @@ async def test_a_workflow_that_is_known_by_its_kind_only() -> None:
     plain = await server.client().options(idempotency_key="k").start(workflow_by_kind("foreign"))
     assert server.calls[2].request.input == b"null"
     assert await plain.result() == {"order": 7, "paid": True}
+
+
+@workflow(kind="cart")
+class Cart:
+    async def run(self, ctx: object, size: int) -> int:
+        return size
+
+
+async def test_a_class_and_the_options_of_a_workflow() -> None:
+    server = ending("WORKFLOW_COMPLETED", {"output": 3})
+    client = server.client()
+    handle = await client.start(Cart, 3)
+    assert await handle.result() == 3
+    assert await client.handle(Cart, handle.id).result() == 3
+    request: pb.StartWorkflowRequest = server.calls[0].request
+    assert (request.workflow_kind, request.input, request.queue, request.priority_seconds) == (
+        "cart",
+        b"3",
+        "default",
+        0,
+    )
+    server.calls.clear()
+    await client.options(queue="slow").start(place_order.options(queue="gpu", priority=timedelta(minutes=-1)), 7)
+    request = server.calls[0].request
+    assert (request.queue, request.priority_seconds) == ("gpu", -60)
+    server.calls.clear()
+    for options in (place_order.options(child_name="june"), place_order.options(on_cancel="wait")):
+        with pytest.raises(UsageError, match="^workflow 'place_order' has child_name or on_cancel among its options"):
+            await client.start(options, 7)
+    assert server.calls == []
 
 
 async def test_wrong_arguments_are_found_before_anything_is_sent() -> None:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, final
 
-from flovyn.errors import ChildWorkflowCancelled, ExecutionError, TaskCancelled
 from flovyn.replay.waits import waits_for_child, waits_for_task
 from flovyn.workflow.failures import child_error, task_error
-from flovyn.workflow.waiting import enter, settled
+from flovyn.workflow.waiting import enter, seen_off, settled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     from flovyn.replay.children import Child
     from flovyn.replay.settlements import Settlement
 
-__all__ = ["ChildHandle", "TaskHandle", "child_outcome", "task_outcome"]
+__all__ = ["ChildHandle", "TaskHandle"]
 
 R_co = TypeVar("R_co", covariant=True)
 
@@ -125,7 +124,9 @@ class TaskHandle(_Handle[R_co]):
             TaskTimeout: It was over a time limit.
         """
         event = await self._ended()
-        return await task_outcome(self._execution, self._task, event, stays=self._stays)
+        if event.type == "TASK_COMPLETED":
+            return self._task.decode_output(bytes(event.data.output))
+        raise await seen_off(self._execution, task_error(event, self._task.kind), stays=self._stays)
 
 
 @final
@@ -167,26 +168,7 @@ class ChildHandle(_Handle[R_co]):
             ChildWorkflowCancelled: It was cancelled: by `cancel`, by its scope, or by somebody else.
         """
         event = await self._ended()
-        return await child_outcome(self._execution, self._workflow, self._child, event, stays=self._stays)
-
-
-async def task_outcome(execution: Execution, task: Task[..., R_co], event: Event, *, stays: bool) -> R_co:
-    """What a task has ended with; for a wait that has stayed, its cancellation if the task was cancelled."""
-    if event.type == "TASK_COMPLETED":
-        return task.decode_output(bytes(event.data.output))
-    raise await _seen_off(execution, task_error(event, task.kind), stays=stays)
-
-
-async def child_outcome(
-    execution: Execution, workflow: Workflow[..., R_co], child: Child, event: Event, *, stays: bool
-) -> R_co:
-    """What a child has ended with; likewise."""
-    if event.type == "CHILD_WORKFLOW_COMPLETED":
-        return workflow.decode_output(bytes(event.data.output))
-    raise await _seen_off(execution, child_error(event, child, workflow.kind), stays=stays)
-
-
-async def _seen_off(execution: Execution, error: ExecutionError, *, stays: bool) -> ExecutionError:
-    if stays and isinstance(error, TaskCancelled | ChildWorkflowCancelled):
-        await execution.kernel.checkpoint_if_cancelled()
-    return error
+        if event.type == "CHILD_WORKFLOW_COMPLETED":
+            return self._workflow.decode_output(bytes(event.data.output))
+        error = child_error(event, self._child, self._workflow.kind)
+        raise await seen_off(self._execution, error, stays=self._stays)

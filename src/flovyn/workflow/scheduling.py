@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
 from flovyn.definitions import definition_of
 from flovyn.replay.waits import waits_for_child, waits_for_task
-from flovyn.workflow.handles import ChildHandle, TaskHandle, child_outcome, task_outcome
-from flovyn.workflow.waiting import begin, enter, settled
+from flovyn.workflow.failures import child_error, task_error
+from flovyn.workflow.handles import ChildHandle, TaskHandle
+from flovyn.workflow.waiting import begin, enter, is_open, seen_off, settled
 
 if TYPE_CHECKING:
     from flovyn.definitions import AnyWorkflow, Task, Workflow
@@ -36,7 +37,8 @@ def whole_seconds(time: timedelta | None) -> int | None:
 
 async def run_task(execution: Execution, task: Task[P, R], args: Any, kwargs: Any) -> R:
     """Schedule a task and wait for it."""
-    await enter(execution, "schedule a task")
+    if not is_open(execution):
+        await enter(execution, "schedule a task")
     task_id = _schedule(execution, task, args, kwargs)
     given_up = False
 
@@ -48,7 +50,9 @@ async def run_task(execution: Execution, task: Task[P, R], args: Any, kwargs: An
         return task.on_cancel != "wait"
 
     event = await settled(execution, execution.settlements.get(task_id), waits_for_task(task_id), abort)
-    return await task_outcome(execution, task, event, stays=given_up)
+    if event.type == "TASK_COMPLETED":
+        return task.decode_output(bytes(event.data.output))
+    raise await seen_off(execution, task_error(event, task.kind), stays=given_up)
 
 
 def begin_task(execution: Execution, task: Task[P, R], args: Any, kwargs: Any) -> TaskHandle[R]:
@@ -86,7 +90,9 @@ async def run_child(execution: Execution, workflow: AnyWorkflow[P, R], args: Any
         return definition.on_cancel != "wait"
 
     event = await settled(execution, execution.children.settlement(child), waits_for_child(child.name), abort)
-    return await child_outcome(execution, definition, child, event, stays=given_up)
+    if event.type == "CHILD_WORKFLOW_COMPLETED":
+        return definition.decode_output(bytes(event.data.output))
+    raise await seen_off(execution, child_error(event, child, definition.kind), stays=given_up)
 
 
 def begin_child(execution: Execution, workflow: AnyWorkflow[P, R], args: Any, kwargs: Any) -> ChildHandle[R]:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flovyn.errors import UsageError
+from flovyn.errors import ChildWorkflowCancelled, TaskCancelled, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from flovyn.errors import ExecutionError
     from flovyn.nursery.kernel import TaskState
     from flovyn.replay import Event, Execution
     from flovyn.replay.settlements import Settlement
 
-__all__ = ["begin", "enter", "settled"]
+__all__ = ["begin", "enter", "is_open", "seen_off", "settled"]
 
 
 def begin(execution: Execution, what: str) -> None:
@@ -40,6 +41,13 @@ async def enter(execution: Execution, what: str) -> None:
         await kernel.checkpoint_if_cancelled()
     else:
         await kernel.park(_never)
+
+
+def is_open(execution: Execution) -> bool:
+    """Whether `enter` would let the caller pass at once, which is what it does nearly always."""
+    kernel = execution.kernel
+    task = kernel.current
+    return not (task is None or task.scope.effectively_cancelled or kernel.dead or execution.read_only)
 
 
 def _inside(execution: Execution, what: str) -> TaskState:
@@ -86,6 +94,22 @@ async def settled(execution: Execution, settlement: Settlement, text: str, abort
     event = settlement.event
     assert event is not None
     return event
+
+
+async def seen_off(execution: Execution, error: ExecutionError, *, stays: bool) -> ExecutionError:
+    """The error to raise for work that did not end well.
+
+    Args:
+        execution: The run.
+        error: How it ended.
+        stays: Whether the wait went on although it was cancelled.
+
+    Raises:
+        Cancelled: The work was cancelled as it was to be, so the cancellation goes on.
+    """
+    if stays and isinstance(error, TaskCancelled | ChildWorkflowCancelled):
+        await execution.kernel.checkpoint_if_cancelled()
+    return error
 
 
 def _never() -> bool:
