@@ -3,8 +3,9 @@
 Its history is made by hand, with no server: activities one after the other, six events each.
 """
 
+# mypy: disallow-untyped-decorators=False
 # pyright: reportMissingImports=false, reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false, reportUntypedFunctionDecorator=false, reportUntypedClassDecorator=false
+# pyright: reportUnknownArgumentType=false, reportUntypedFunctionDecorator=false, reportUntypedClassDecorator=false, reportUnknownParameterType=false
 
 from __future__ import annotations
 
