@@ -5,7 +5,7 @@ The catalogue is open. Types that are not known here are kept out of the way, ne
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import msgspec
 
@@ -109,7 +109,7 @@ class EventData(msgspec.Struct, frozen=True, rename="camel", gc=False):
         return self.child_workflow_kind or self.workflow_kind or ""
 
 
-class Event(NamedTuple):
+class Event(msgspec.Struct, frozen=True, gc=False):
     """One entry of a history."""
 
     sequence: int

@@ -175,12 +175,12 @@ class Journal:
         return recorded
 
     def _check_time(self, kind: Kind, recording: Recording, got: str) -> None:
-        event, activation = recording
+        activation = recording.activation
         if activation not in (0, self.activation):
             self.violate(
                 f"{kind.value} call made too early at sequence {self._strands[kind].calls - 1}: history has it in "
                 f"activation {activation}, the code made it in activation {self.activation}",
-                expected=name_of(kind, event),
+                expected=name_of(kind, recording.event),
                 got=got,
             )
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 if TYPE_CHECKING:
     from flovyn.replay.events import Event
@@ -40,7 +42,7 @@ WRITES: Final = {"STATE_SET": "StateSet", "STATE_CLEARED": "StateCleared"}
 RESERVING: Final = frozenset({Kind.TIMER, Kind.OPERATION})
 
 
-class Recording(NamedTuple):
+class Recording(msgspec.Struct, frozen=True, gc=False):
     """An event of a block that counts, with the number of that block, from 1; 0 if no marker stands before it."""
 
     event: Event
