@@ -11,7 +11,7 @@ import pytest
 from flovyn.definitions import workflow
 from flovyn.errors import DeterminismViolation
 from flovyn.replay import Activation, Reenactment, Submission
-from flovyn.replay.commands import CompleteWorkflow, RecordOperation, ScheduleTask, StartTimer
+from flovyn.replay.commands import ClearState, CompleteWorkflow, RecordOperation, ScheduleTask, StartTimer
 from flovyn.workflow import WorkflowContext
 from replay.cases import double, one_task, refund, ship
 from replay.replay_platform import START_MS, Platform, Run, Status, plain
@@ -252,6 +252,39 @@ def test_operations_are_answered_by_number_and_the_rest_is_run(cached: bool) -> 
         RecordOperation("c", b'"c by us"'),
         CompleteWorkflow(b'["a by them","b by us","c by us"]'),
     ]
+
+
+@workflow
+async def clears(ctx: WorkflowContext) -> list[str]:
+    ctx.set("a", 1)
+    ctx.clear("a")
+    await ctx.schedule(refund)
+    ctx.set("b", 2)
+    await ctx.schedule(refund)
+    ctx.clear("b")
+    return ctx.state_keys()
+
+
+@CACHED
+def test_clears_that_a_worker_wrote_again_with_every_turn_count_once(cached: bool) -> None:
+    cleared = ("STATE_CLEARED", {"key": "a"})
+    first, second = (("TASK_SCHEDULED", {"kind": "refund", "taskId": task}) for task in (TASK, REFUND))
+    run = Run(
+        clears,
+        platform=told(
+            ("STATE_SET", {"key": "a", "value": 1}),
+            cleared,
+            first,
+            ("TASK_COMPLETED", {"taskId": TASK}),
+            cleared,
+            ("STATE_SET", {"key": "b", "value": 2}),
+            second,
+            cleared,
+        ),
+    )
+    assert plain(run.activate(cached=cached)) == []
+    run.platform.append("TASK_COMPLETED", taskId=REFUND)
+    assert plain(run.activate(cached=cached)) == [ClearState("b"), CompleteWorkflow(b"[]")]
 
 
 def reenacted(run: Run, *, upto: int | None = None) -> Run:
