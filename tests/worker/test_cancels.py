@@ -22,6 +22,7 @@ from flovyn import (
     workflow,
 )
 from flovyn.wire import methods
+from flovyn.wire.messages.flovyn import v1 as pb
 from flovyn.worker.cancels import send_cancels
 from worker.fakes import FakeServer
 from worker.test_execution import CLAIM, COMPLETE, MARK, SUSPEND, TIMER, OneRun, double, executions, nobody, polled
@@ -180,5 +181,11 @@ async def test_cancels_go_out_together_but_not_all_at_once() -> None:
 
 async def test_a_cancel_that_fails_stops_no_other() -> None:
     server = FakeServer()
-    server.refuse("CancelTask", PASSING[0])
+
+    async def answer(request: pb.CancelTaskRequest) -> methods.Empty:
+        if request.task_execution_id == "first":
+            raise PASSING[0]
+        return methods.Empty()
+
+    server.answers["CancelTask"] = answer
     assert await send_cancels(server, ["first", "second"], cancel_here=nobody) == ["second"]
