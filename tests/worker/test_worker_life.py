@@ -416,7 +416,7 @@ async def test_what_does_not_finish_in_its_grace_is_cancelled() -> None:
             server.offer("t1", "endless")
             await server.until(lambda: worker.statistics().running_tasks == 1)
             left = anyio.current_time()
-        assert anyio.current_time() - left >= 0.05
+        assert anyio.current_time() - left >= 0.048  # uvloop counts whole milliseconds
     assert reasons == ["the worker is stopping"]
     # Nobody reports it: the server gives it to the next worker.
     assert (server.completed, server.failed) == ({}, {})
