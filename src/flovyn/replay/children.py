@@ -108,23 +108,24 @@ class Children:
             child = Child(name, self._identifiers.salted(self._journal.salt))
             self._journal.commands.append(ScheduleChild(name, kind, child.id, data, queue, priority_seconds))
         self._named[name] = child, self._journal.activation
-        if child.id:
-            # Whatever the server tells of this child by its name only, it tells of this id.
-            self._settlements.unite(child.id, _by_name(name))
+        self._settlements.begin(_key(child))
+        if child.id and (early := self._settlements.early(_by_name(name))) is not None:
+            self._settlements.settle(child.id, early)  # whatever is told of the name is told of this id
         return child
 
     def settlement(self, child: Child) -> Settlement:
-        """How a child has ended, or will."""
-        return self._settlements.get(child.id or _by_name(child.name))
+        """How a child has ended, or will; ask for it once, when the child is begun, and hold on to it."""
+        return self._settlements.get(_key(child))
 
     def settle(self, event: Event) -> None:
         """A child has ended: the one with the event's id, or the one with its name if either side knows no id."""
         identity, name = event.data.child, event.data.child_name
         known = self._named.get(name)
-        by_id = identity and (known is None or known[0].id)
-        self._settlements.settle(identity if by_id else _by_name(name), event)
-        if known is not None and self.settlement(known[0]).event is not None:
+        if known is not None and (identity == known[0].id or not identity or not known[0].id):
+            self._settlements.settle(_key(known[0]), event)
             self._decided.pop(name, None)
+        else:
+            self._settlements.settle(identity or _by_name(name), event)
 
     def give_up(self, child: Child, reason: str | None = None) -> None:
         """The program does not want a child any more: it is asked to stop for as long as it has not ended.
@@ -132,7 +133,7 @@ class Children:
         Raises:
             UsageError: The run is read-only.
         """
-        if not self._access.denied("cancel a child workflow") and self.settlement(child).event is None:
+        if not self._access.denied("cancel a child workflow") and self._settlements.is_open(_key(child)):
             scheduled, decided = self._named[child.name][1], self._journal.activation
             self._decided.setdefault(child.name, _Decision(child, reason or _REASON, scheduled, decided))
 
@@ -169,6 +170,10 @@ class Children:
             name = f"{kind}-{number}"
             if name not in self._named:
                 return name
+
+
+def _key(child: Child) -> str:
+    return child.id or _by_name(child.name)
 
 
 def _by_name(name: str) -> str:

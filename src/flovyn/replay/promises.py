@@ -36,7 +36,7 @@ class PromiseRecord(NamedTuple):
 class Promises:
     """What the program can do with promises."""
 
-    __slots__ = ("_access", "_history", "_journal", "_made", "_settlements", "_workflow_id")
+    __slots__ = ("_access", "_ends", "_history", "_journal", "_made", "_settlements", "_workflow_id")
 
     def __init__(
         self, workflow_id: str, journal: Journal, settlements: Settlements, history: History, access: Access
@@ -47,6 +47,7 @@ class Promises:
         self._history = history
         self._access = access
         self._made: dict[str, PromiseRecord] = {}
+        self._ends: dict[str, Settlement] = {}  # by name, those that the program has asked for
 
     def create(
         self,
@@ -93,7 +94,10 @@ class Promises:
 
     def settlement(self, record: PromiseRecord) -> Settlement:
         """How a promise was resolved, or will be."""
-        return self._settlements.get(_by_name(record.name))
+        settlement = self._ends.get(record.name)
+        if settlement is None:
+            settlement = self._ends[record.name] = self._settlements.get(_by_name(record.name))
+        return settlement
 
     def settle(self, event: Event) -> None:
         """A promise was resolved, rejected, or not in time."""

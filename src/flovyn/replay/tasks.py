@@ -50,7 +50,7 @@ class Tasks:
         idempotency_key_ttl_seconds: int | None = None,
         max_retries: int | None = None,
     ) -> str:
-        """Create a task, or find the one that history has; returns its id, which is a key of the settlements.
+        """Create a task, or find the one that history has; returns its id, which is its key of the settlements.
 
         Args:
             kind: What it runs.
@@ -72,8 +72,10 @@ class Tasks:
         if recorded is not None:
             self._identifiers.skip()
             self._journal.compare(Kind.TASK, "Task type", recorded.data.kind or "", kind)
+            self._settlements.begin(recorded.data.task)
             return recorded.data.task
         identity = self._identifiers.salted(self._journal.salt)
+        self._settlements.begin(identity)
         self._journal.commands.append(
             ScheduleTask(
                 identity,
@@ -95,7 +97,7 @@ class Tasks:
         Raises:
             UsageError: The run is read-only.
         """
-        if not self._access.denied("cancel a task") and self._settlements.get(task_id).event is None:
+        if not self._access.denied("cancel a task") and self._settlements.is_open(task_id):
             self._unwanted.setdefault(task_id, self._journal.activation)
 
     def owed(self, *, before: int | None = None) -> list[str]:
