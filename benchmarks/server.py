@@ -114,7 +114,7 @@ async def first_polls(channel: Channel, count: int) -> list[float]:
     """Milliseconds from a start to its arrival at a poll that was waiting."""
     times: list[float] = []
     for _ in range(count):
-        arrived = 0.0
+        arrived = began = 0.0
 
         async def poll() -> None:
             nonlocal arrived

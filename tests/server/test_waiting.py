@@ -50,9 +50,12 @@ class Queue:
                 return Piece(kind)
         return None
 
+    def give_back(self, claimed: Piece) -> None:
+        self.put(claimed.kind, at=0)
+
     async def poll(self, name: str, kinds: Sequence[str]) -> None:
         poller = Poller("task", ORG, "default", name, tuple(kinds))
-        claimed = await self.shell.poll(self.world.caller(), poller, 60, self.claim)
+        claimed = await self.shell.poll(self.world.caller(), poller, 60, self)
         self.got[name] = None if claimed is None else claimed.kind
 
 

@@ -159,12 +159,14 @@ async def _running(shell: Shell, host: str, port: int) -> AsyncGenerator[int]:
     async with anyio.create_task_group() as tasks:
         address = await tasks.start(accept)
         tasks.start_soon(shell.keep_time)
+        tasks.start_soon(shell.keep_writing)
         try:
             yield address[1]
         except Exception as error:  # noqa: BLE001 - kept away from the task group, which would wrap it
             raised = error
         finally:
             tasks.cancel_scope.cancel()
+    shell.write()
     if raised is not None:
         raise raised
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 import anyio
 import anyio.lowlevel
 
-from flovyn.errors import PermissionDenied
+from flovyn.errors import FlovynError, PermissionDenied, ServerUnavailable
 from flovyn.server import limits
 from flovyn.server.engine import Caller
 from flovyn.server.engine.validation import shown
@@ -42,6 +42,20 @@ class Claimed(Protocol):
 
 
 T = TypeVar("T", bound=Claimed)
+
+
+class Source(Protocol[T]):
+    """Where work comes from."""
+
+    def claim(self, caller: Caller, poller: Poller, /) -> T | None:
+        """Give the first piece that the poller can work on into its hands, if there is one."""
+        ...
+
+    def give_back(self, claimed: T, /) -> None:
+        """Take it back from one who has gone without hearing of it."""
+        ...
+
+
 Q = TypeVar("Q")
 R = TypeVar("R")
 
@@ -61,6 +75,9 @@ class Shell:
         self._keys = keys
         self._alarm = anyio.Event()
         self._asleep_until = math.inf
+        self._batch: _Batch | None = None
+        self._begun = anyio.Event()
+        engine.core.store.group(self._begin)
 
     # --- calls ------------------------------------------------------------------------------
 
@@ -86,14 +103,19 @@ class Shell:
         if self.engine.next_at < self._asleep_until:
             self._alarm.set()
 
-    def settling(self, handler: Callable[[Call, Q], Awaitable[R]]) -> Callable[[Call, Q], Awaitable[R]]:
-        """The handler, with all settled after it: any call may move a lease, and many make work ready."""
+    def answering(self, handler: Callable[[Call, Q], Awaitable[R]]) -> Callable[[Call, Q], Awaitable[R]]:
+        """The handler, with all settled after it (any call may move a lease, and many make work ready), and kept."""
 
         async def answer(call: Call, request: Q) -> R:
             try:
-                return await handler(call, request)
+                reply = await handler(call, request)
+            except FlovynError:
+                await self.kept()  # a refusal, too, may tell of what is not yet
+                raise
             finally:
                 self.settle()
+            await self.kept()
+            return reply
 
         return answer
 
@@ -102,27 +124,77 @@ class Shell:
         self.engine.disconnected(peer.id)
         self.settle()
 
-    async def poll(
-        self, caller: Caller, poller: Poller, seconds: int, claim: Callable[[Caller, Poller], T | None]
-    ) -> T | None:
+    async def poll(self, caller: Caller, poller: Poller, seconds: int, source: Source[T]) -> T | None:
         """Claim something now, or as soon as there is something, or nothing after so many seconds."""
-        claimed = claim(caller, poller)
-        if claimed is not None or seconds <= 0:
-            return claimed
+        claimed = source.claim(caller, poller)
+        if claimed is None and seconds > 0:
+            claimed = await self._wait_and_claim(caller, poller, seconds, source)
+        self.settle()
+        if claimed is not None:
+            try:
+                await self.kept()
+            except anyio.get_cancelled_exc_class():
+                source.give_back(claimed)
+                self.settle()
+                raise
+        return claimed
+
+    async def _wait_and_claim(self, caller: Caller, poller: Poller, seconds: int, source: Source[T]) -> T | None:
         self.settle()
         self.engine.poll_begun(caller)
+        claimed: T | None = None
         try:
             with self.waiters.place(poller) as waiter, anyio.move_on_after(min(seconds, limits.POLL_CAP_S)):
                 while True:
                     await waiter.wait()
-                    # From here to the reply nothing waits, so a claim is never made for a caller who has gone.
-                    claimed = claim(caller, poller)
+                    # From here on nothing waits but for the disk, and a claim for a caller who has gone is given back.
+                    claimed = source.claim(caller, poller)
                     waiter.looked(None if claimed is None else claimed.kind)
                     if claimed is not None:
                         break
         finally:
             self.engine.poll_ended(caller)
         return claimed
+
+    # --- what is kept -----------------------------------------------------------------------
+
+    def _begin(self) -> None:
+        self._batch = _Batch()
+        self._begun.set()
+
+    async def kept(self) -> None:
+        """Until everything that was done so far is in the file.
+
+        Raises:
+            ServerUnavailable: It could not be written: none of it has happened.
+        """
+        batch = self._batch
+        if batch is not None:
+            await batch.written.wait()
+            if batch.error is not None:
+                raise batch.error
+
+    async def keep_writing(self) -> None:
+        """Write what concurrent calls have done, all of it at once, for ever."""
+        while True:
+            await self._begun.wait()
+            await anyio.lowlevel.checkpoint()  # whoever is about to do something joins in
+            self.write()
+
+    def write(self) -> None:
+        """Write what has been done, if anything, and let those go on who wait for that."""
+        batch, self._batch, self._begun = self._batch, None, anyio.Event()
+        if batch is None:
+            return
+        try:
+            self.engine.core.store.commit()
+        except ServerUnavailable as error:
+            _log.error("nothing of what was done last could be written: %s", error.message)
+            batch.error = error
+            self.engine.reload()
+            self.waiters.wake_all()
+        batch.written.set()
+        self.settle()
 
     # --- time -------------------------------------------------------------------------------
 
@@ -142,3 +214,11 @@ class Shell:
                     _log.exception("the server could not fire what is due; it tries again")
                     await anyio.sleep(_RETRY_S)
             self.settle()
+
+
+class _Batch:
+    """What concurrent calls have done and what is written together."""
+
+    def __init__(self) -> None:
+        self.written = anyio.Event()
+        self.error: ServerUnavailable | None = None

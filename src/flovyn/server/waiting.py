@@ -64,6 +64,13 @@ class Waiters:
         """Wake the one that has waited longest of those who can do this work and are not awake already."""
         self._wake((ready.of, ready.org_id, ready.queue), ready.kind)
 
+    def wake_all(self) -> None:
+        """Wake every one: nobody knows any more what there is."""
+        for queue in self._queues.values():
+            for waiter in queue:
+                if waiter.called_for is None:
+                    waiter.call("")
+
     def _wake(self, key: tuple[Of, str, str], kind: str) -> None:
         for waiter in self._queues.get(key, ()):
             if waiter.called_for is None and waiter.poller.takes(kind):

@@ -70,13 +70,29 @@ class Engine:
         self.signals: Signals = Signals(core, self.workflows)
         self.promises: Promises = Promises(core)
         self.workers: Workers = Workers(core)
-        now = clock()
-        self._purge_at = now
-        core.due(now)  # the timers that came due while nobody was here
-        for run in store.runs.claimed():
-            core.leases.restore(fencing.claim_of("workflow", run), now)
-        for task in store.tasks.claimed():
-            core.leases.restore(fencing.claim_of("task", task), now)
+        self._purge_at = clock()
+        core.due(self._purge_at)  # the timers that came due while nobody was here
+        self._restore()
+
+    def reload(self) -> None:
+        """Believe the store and nothing else: what was done last could not be written. Every connection stays known."""
+        core = self.core
+        kept = self._restore()
+        for claim in list(core.leases.claims()):
+            if claim.token not in kept:
+                core.leases.release(claim.token)
+        core.take_ready()
+        core.due(core.clock())
+        self._purge_at = core.clock()
+
+    def _restore(self) -> set[str]:
+        """Give those who have claimed something the usual time to show up; returns the tokens of all claims."""
+        core, store = self.core, self.core.store
+        claims = [fencing.claim_of("workflow", run) for run in store.runs.claimed()]
+        claims += [fencing.claim_of("task", task) for task in store.tasks.claimed()]
+        for claim in claims:
+            core.leases.restore(claim, core.clock())
+        return {claim.token for claim in claims}
 
     # --- what the shell reacts to -----------------------------------------------------------
 

@@ -167,7 +167,9 @@ class Leases:
         self._bind(claim, self.touch(link_id, now), now)
 
     def restore(self, claim: Claim, now: int) -> None:
-        """A claim of before the restart: its owner has the usual time to show up."""
+        """A claim that the store knows: unless its owner is known too, it has the usual time to show up."""
+        if claim.token in self._claims:
+            return
         self._add(claim)
         self._adrift.setdefault(claim.worker, {})[claim.token] = claim
         self._expire(claim, now + self.worker_timeout_ms)

@@ -104,6 +104,19 @@ class Tasks:
         core.leases.hold(fencing.claim_of("task", task), caller.link, now)
         return ClaimedTask(task, payload, run_id, token)
 
+    def give_back(self, claimed: ClaimedTask) -> None:
+        """Make as if a claim had never been: whoever it was for has gone without hearing of it."""
+        core = self._core
+        task = core.store.tasks.get(claimed.task.n)
+        if task.claim_token != claimed.token:
+            return
+        task.status, task.claim_token = "PENDING", None
+        task.execution_count -= 1
+        with core.transaction():
+            core.store.tasks.save(task)
+            core.release(claimed.token)
+            core.make_ready("task", task.org_id, task.queue, task.kind)
+
     def complete(self, caller: Caller, task_id: str, output: bytes) -> None:
         """Take in the result of a task and wake its workflow.
 

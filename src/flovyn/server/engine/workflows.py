@@ -130,6 +130,18 @@ class Workflows:
         core.leases.hold(fencing.claim_of("workflow", run), caller.link, now)
         return ClaimedRun(run, payload, token, now)
 
+    def give_back(self, claimed: ClaimedRun) -> None:
+        """Make as if a claim had never been: whoever it was for has gone without hearing of it."""
+        core = self._core
+        run = core.store.runs.get(claimed.run.n)
+        if run.claim_token != claimed.token:
+            return
+        run.status, run.claim_token = "PENDING", None
+        with core.transaction():
+            core.store.runs.save(run)
+            core.release(claimed.token)
+            core.make_ready("workflow", run.org_id, run.queue, run.kind)
+
     def events(self, caller: Caller, run_id: str) -> bytes:
         """The whole history, as the bytes of a GetEvents reply.
 

@@ -62,7 +62,7 @@ class _Messages:
 def add(routes: Routes, shell: Shell) -> None:
     """Answer these RPCs."""
     service = _Messages(shell)
-    routes.unary(methods.RESOLVE_PROMISE, shell.settling(service.resolve))
-    routes.unary(methods.REJECT_PROMISE, shell.settling(service.reject))
-    routes.unary(methods.SIGNAL_WORKFLOW, shell.settling(service.signal))
-    routes.unary(methods.SIGNAL_WITH_START_WORKFLOW, shell.settling(service.signal_with_start))
+    routes.unary(methods.RESOLVE_PROMISE, shell.answering(service.resolve))
+    routes.unary(methods.REJECT_PROMISE, shell.answering(service.reject))
+    routes.unary(methods.SIGNAL_WORKFLOW, shell.answering(service.signal))
+    routes.unary(methods.SIGNAL_WITH_START_WORKFLOW, shell.answering(service.signal_with_start))

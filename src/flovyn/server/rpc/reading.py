@@ -57,7 +57,7 @@ class _Reading:
 def add(routes: Routes, shell: Shell) -> None:
     """Answer these RPCs."""
     service = _Reading(shell)
-    routes.unary(methods.QUERY_WORKFLOW, shell.settling(service.query))
-    routes.unary(methods.REPORT_EXECUTION_SPANS, shell.settling(service.spans))
-    routes.unary(methods.GET_VISUAL_WORKFLOW_DEFINITION_BY_ID, shell.settling(service.visual))
+    routes.unary(methods.QUERY_WORKFLOW, shell.answering(service.query))
+    routes.unary(methods.REPORT_EXECUTION_SPANS, shell.answering(service.spans))
+    routes.unary(methods.GET_VISUAL_WORKFLOW_DEFINITION_BY_ID, shell.answering(service.visual))
     routes.server_stream(methods.SUBSCRIBE_TO_NOTIFICATIONS, service.notifications)

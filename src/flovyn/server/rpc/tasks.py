@@ -50,7 +50,7 @@ class _Tasks:
     async def poll(self, call: Call, request: pb.PollTaskRequest) -> pb.PollTaskResponse:
         caller = self._shell.caller(call, org_id=request.org_id)
         poller = self._engine.workers.poller(caller, "task", worker_id=request.worker_id, queue=request.queue)
-        claimed = await self._shell.poll(caller, poller, request.timeout_seconds, self._engine.tasks.claim)
+        claimed = await self._shell.poll(caller, poller, request.timeout_seconds, self._engine.tasks)
         if claimed is None:
             return pb.PollTaskResponse()
         call.reply_metadata[CLAIM_METADATA] = claimed.token
@@ -90,9 +90,9 @@ class _Tasks:
 def add(routes: Routes, shell: Shell) -> None:
     """Answer the service's RPCs."""
     service = _Tasks(shell)
-    routes.unary(methods.SUBMIT_TASK, shell.settling(service.submit))
-    routes.unary(methods.POLL_TASK, shell.settling(service.poll))
-    routes.unary(methods.COMPLETE_TASK, shell.settling(service.complete))
-    routes.unary(methods.FAIL_TASK, shell.settling(service.fail))
-    routes.unary(methods.HEARTBEAT, shell.settling(service.heartbeat))
-    routes.unary(methods.CANCEL_TASK, shell.settling(service.cancel))
+    routes.unary(methods.SUBMIT_TASK, shell.answering(service.submit))
+    routes.unary(methods.POLL_TASK, service.poll)
+    routes.unary(methods.COMPLETE_TASK, shell.answering(service.complete))
+    routes.unary(methods.FAIL_TASK, shell.answering(service.fail))
+    routes.unary(methods.HEARTBEAT, shell.answering(service.heartbeat))
+    routes.unary(methods.CANCEL_TASK, shell.answering(service.cancel))

@@ -43,5 +43,5 @@ class _Workers:
 def add(routes: Routes, shell: Shell) -> None:
     """Answer the service's RPCs."""
     service = _Workers(shell)
-    routes.unary(methods.REGISTER_WORKER, shell.settling(service.register))
-    routes.unary(methods.SEND_HEARTBEAT, shell.settling(service.heartbeat))
+    routes.unary(methods.REGISTER_WORKER, shell.answering(service.register))
+    routes.unary(methods.SEND_HEARTBEAT, shell.answering(service.heartbeat))

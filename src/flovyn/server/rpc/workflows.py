@@ -74,7 +74,7 @@ class _Workflows:
             queue=request.queue,
             kinds=request.workflow_capabilities,
         )
-        claimed = await self._shell.poll(caller, poller, request.timeout_seconds, self._engine.workflows.claim)
+        claimed = await self._shell.poll(caller, poller, request.timeout_seconds, self._engine.workflows)
         if claimed is None:
             return pb.PollResponse()
         call.reply_metadata[CLAIM_METADATA] = claimed.token
@@ -107,8 +107,8 @@ class _Workflows:
 def add(routes: Routes, shell: Shell) -> None:
     """Answer the service's RPCs."""
     service = _Workflows(shell)
-    routes.unary(methods.START_WORKFLOW, shell.settling(service.start))
-    routes.unary(methods.START_CHILD_WORKFLOW, shell.settling(service.start_child))
-    routes.unary(methods.POLL_WORKFLOW, shell.settling(service.poll))
-    routes.unary(_RAW_GET_EVENTS, shell.settling(service.events))
-    routes.unary(methods.SUBMIT_WORKFLOW_COMMANDS, shell.settling(service.submit))
+    routes.unary(methods.START_WORKFLOW, shell.answering(service.start))
+    routes.unary(methods.START_CHILD_WORKFLOW, shell.answering(service.start_child))
+    routes.unary(methods.POLL_WORKFLOW, service.poll)
+    routes.unary(_RAW_GET_EVENTS, shell.answering(service.events))
+    routes.unary(methods.SUBMIT_WORKFLOW_COMMANDS, shell.answering(service.submit))

@@ -20,7 +20,7 @@ from flovyn.server.store.timers import Timers
 from flovyn.server.store.workers import Workers
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
 
 __all__ = ["Durability", "Store"]
 
@@ -46,6 +46,16 @@ class Store:
         self.promises: Promises = Promises(connection)
         self.workers: Workers = Workers(connection)
         self.keys: Keys = Keys(connection)
+        self._on_begin: Callable[[], None] | None = None
+        self._lost: ServerUnavailable | None = None
+
+    def group(self, on_begin: Callable[[], None]) -> None:
+        """Write transactions in groups from now on: what one changes is read by all at once, but kept only by `commit`.
+
+        Args:
+            on_begin: Called when a group has begun; whoever grouped must `commit` then, soon.
+        """
+        self._on_begin = on_begin
 
     @contextmanager
     def transaction(self) -> Generator[None]:
@@ -55,11 +65,44 @@ class Store:
             ServerUnavailable: The file cannot be written now, for instance because the disk is full.
         """
         try:
-            with self.database.transaction():
+            if self._on_begin is None:
+                with self.database.transaction():
+                    yield
+                return
+            if self._lost is not None:
+                raise self._lost
+            if not self.database.connection.in_transaction:
+                self.database.connection.execute("BEGIN IMMEDIATE")
+                self._on_begin()
+            with self.database.step():
                 yield
         except sqlite3.OperationalError as error:
-            raise ServerUnavailable(f"the server cannot write to its database at the moment: {error}") from error
+            refusal = _refusal(error)
+            if self._on_begin is not None and not self.database.connection.in_transaction:
+                self._lost = refusal  # and with it what others did in this group
+            raise refusal from error
+
+    def commit(self) -> None:
+        """Keep what the group has changed.
+
+        Raises:
+            ServerUnavailable: It cannot be written, or was lost before: nothing of the group has happened.
+        """
+        lost, self._lost = self._lost, None
+        if lost is None:
+            try:
+                self.database.connection.execute("COMMIT")
+            except sqlite3.OperationalError as error:
+                self.database.roll_back()
+                raise _refusal(error) from error
+        else:
+            self.database.roll_back()
+            raise lost
 
     def close(self) -> None:
-        """Write the log back into the file and let go of it."""
+        """Write the log back into the file and let go of it; what was never committed has not happened."""
         self.database.close()
+
+
+def _refusal(error: sqlite3.OperationalError) -> ServerUnavailable:
+    return ServerUnavailable(f"the server cannot write to its database at the moment: {error}")

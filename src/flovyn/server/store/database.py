@@ -91,9 +91,27 @@ class Database:
             yield
             execute("COMMIT")
         except BaseException:
-            if self.connection.in_transaction:  # a full disk makes SQLite roll back by itself
-                execute("ROLLBACK")
+            self.roll_back()
             raise
+
+    @contextmanager
+    def step(self) -> Generator[None]:
+        """A part of the transaction that is open: it can fail and leave the rest as it was."""
+        execute = self.connection.execute
+        execute("SAVEPOINT step")
+        try:
+            yield
+            execute("RELEASE step")
+        except BaseException:
+            if self.connection.in_transaction:  # a full disk makes SQLite roll back all of it by itself
+                execute("ROLLBACK TO step")
+                execute("RELEASE step")
+            raise
+
+    def roll_back(self) -> None:
+        """Undo the transaction that is open, if SQLite has not done so."""
+        if self.connection.in_transaction:
+            self.connection.execute("ROLLBACK")
 
     def close(self) -> None:
         """Write the log back into the file and let go of it."""
