@@ -39,18 +39,22 @@ class Platform:
 
     Attributes:
         asked: The children that were asked to stop, in order, each as often as it was.
+        written: What was appended, to the letter.
     """
 
     events: list[Event] = field(default_factory=list[Event])
     now_ms: int = START_MS
     due: dict[str, int] = field(default_factory=dict[str, int])
     asked: list[RequestCancelChild] = field(default_factory=list[RequestCancelChild])
+    written: list[tuple[str, bytes]] = field(default_factory=list[tuple[str, bytes]])
 
     def __post_init__(self) -> None:
         self.append("WORKFLOW_STARTED", input=None)
 
     def append(self, kind: str, /, **data: Any) -> int:
-        self.events.append(read_event(len(self.events) + 1, kind, json.dumps(data).encode()))
+        text = json.dumps(data, separators=(",", ":"), ensure_ascii=False).encode()
+        self.written.append((kind, text))
+        self.events.append(read_event(len(self.events) + 1, kind, text))
         return len(self.events)
 
     def accept(self, submission: Submission) -> None:
@@ -100,6 +104,40 @@ class Platform:
         ended = {e.data.task for e in self.events if e.type in {"TASK_COMPLETED", "TASK_FAILED", "TASK_CANCELLED"}}
         scheduled = [e.data.task for e in self.events if e.type == "TASK_SCHEDULED" and e.data.kind == kind]
         return [task for task in scheduled if task not in ended]
+
+    def open_tasks(self) -> list[str]:
+        """Ids of the open tasks of any kind, each once."""
+        ended = {e.data.task for e in self.events if e.type in {"TASK_COMPLETED", "TASK_FAILED", "TASK_CANCELLED"}}
+        started = dict.fromkeys(e.data.task for e in self.events if e.type == "TASK_SCHEDULED")
+        return [task for task in started if task not in ended]
+
+    def kind_of(self, task: str) -> str:
+        """The kind of a task."""
+        return next(e.data.kind or "" for e in self.events if e.type == "TASK_SCHEDULED" and e.data.task == task)
+
+    def open_children(self) -> list[tuple[str, str]]:
+        """Names and ids of the open children."""
+        ends = {f"CHILD_WORKFLOW_{end}" for end in ("COMPLETED", "FAILED", "CANCELLED")}
+        ended = {e.data.child for e in self.events if e.type in ends}
+        started = [e.data for e in self.events if e.type == "CHILD_WORKFLOW_INITIATED"]
+        each = dict.fromkeys((data.child_execution_name or "", data.child) for data in started)
+        return [(name, child) for name, child in each if child not in ended]
+
+    def open_promises(self) -> list[str]:
+        """Names of the open promises."""
+        ended = {
+            e.data.promise_name
+            for e in self.events
+            if e.type in {"PROMISE_RESOLVED", "PROMISE_REJECTED", "PROMISE_TIMEOUT"}
+        }
+        created = dict.fromkeys(e.data.promise_name or "" for e in self.events if e.type == "PROMISE_CREATED")
+        return [name for name in created if name not in ended]
+
+    def reopen(self) -> None:
+        """The workflow is retried. What was open at its end was closed: its tasks are cancelled, its timers gone."""
+        for task in self.open_tasks():
+            self.append("TASK_FAILED", taskExecutionId=task, kind=self.kind_of(task), error="Task cancelled")
+        self.due.clear()
 
     def complete_child(self, name: str, output: Any, *, child_id: str | None = None) -> None:
         self.append("CHILD_WORKFLOW_COMPLETED", output=output, **_child(name, child_id or self.child(name)))

@@ -10,7 +10,7 @@ import pytest
 from flovyn import DeterminismViolation, WorkflowContext, task, workflow
 from flovyn.testing import History, Replayer, Report
 from replay.replay_platform import Run
-from testing.recording import history_of, recorded
+from testing.recording import history_of
 
 ORDER = "order 550e8400-e29b-41d4-a716-446655440000"
 
@@ -41,7 +41,7 @@ async def order(ctx: WorkflowContext, items: list[str]) -> list[str]:
 
 def whole(items: list[str]) -> Run:
     """An order that went through: three activations that do something, and those of two parcels."""
-    run = recorded(order, items)
+    run = Run(order, items)
     run.activate()
     run.platform.complete("charge", "paid")
     run.activate()
@@ -61,7 +61,7 @@ def test_unchanged_code_is_equal_to_its_history_at_every_point_of_it() -> None:
     events = history_of(whole(["a", "b"])).events
     assert events[-1].type == "WORKFLOW_COMPLETED"
     ends = [n for n, event in enumerate(events, 1) if event.type in {"WORKFLOW_SUSPENDED", "WORKFLOW_COMPLETED"}]
-    base = history_of(recorded(order, ["a", "b"]))
+    base = history_of(Run(order, ["a", "b"]))
     for length in range(1, len(events) + 1):
         report = replay(
             History(

@@ -28,7 +28,7 @@ from flovyn.nursery import Tripwires
 from flovyn.replay import HistoryGap, fail, hold
 from flovyn.testing import History, RecordedEvent, Replayer, Report
 from replay.replay_platform import WORKFLOW_ID, Run
-from testing.recording import history_of, recorded
+from testing.recording import history_of
 
 
 @task
@@ -59,7 +59,7 @@ def is_equal(report: Report, activations: int) -> bool:
 
 
 def test_a_submission_that_does_not_count_is_passed_over_and_an_end_may_be_put_off_for_it() -> None:
-    run = recorded(one_task, 1)
+    run = Run(one_task, 1)
     late = run.dry(salt="aa")
     run.activate(cached=False, salt="bb")
     good = run.platform.tasks("double")[0]
@@ -90,7 +90,7 @@ def test_an_end_that_history_does_not_have_is_no_end_that_was_put_off() -> None:
         async with anyio.create_task_group() as tg:
             tg.create_task(ctx.schedule(double, 1))
 
-    run = recorded(twice)
+    run = Run(twice)
     run.activate()
     run.platform.complete("double", 2)
     assert is_equal(replay(run, not_any_more), 1)  # nobody has seen that it ended
@@ -119,7 +119,7 @@ def test_code_that_ends_while_history_goes_on_is_a_violation_even_without_a_call
             await ctx.schedule(double, 1)
             tg.cancel_scope.cancel()
 
-    run = recorded(patient)
+    run = Run(patient)
     run.activate()
     run.platform.complete("double", 2)
     run.activate()
@@ -137,7 +137,7 @@ def test_code_that_ends_while_history_goes_on_is_a_violation_even_without_a_call
 def test_what_holds_or_fails_a_run_that_cannot_go_on_holds_nothing_of_the_program() -> None:
     error = DeterminismViolation("other code")
     for submission in (hold(error, at_ms=1, salt="hh", holds=0), fail(error, at_ms=1, salt="hh")):
-        run = recorded(one_task, 1)
+        run = Run(one_task, 1)
         run.activate()
         run.platform.complete("double", 2)
         run.platform.accept(submission)
@@ -151,7 +151,7 @@ def test_an_end_that_was_retried_does_not_count() -> None:
         await ctx.schedule(double, number)
         raise LookupError(number)
 
-    run = recorded(breaks, 1)
+    run = Run(breaks, 1)
     run.activate()
     run.platform.complete("double", 2)
     run.activate()
@@ -167,7 +167,7 @@ def test_an_end_that_was_retried_does_not_count() -> None:
 
 
 def test_a_workflow_that_the_server_ended_is_equal_as_far_as_code_has_seen_it() -> None:
-    run = recorded(one_task, 1)
+    run = Run(one_task, 1)
     run.activate()
     run.platform.append("CANCELLATION_REQUESTED", reason="enough")
     run.platform.append("WORKFLOW_CANCELLED", reason="grace is over")
@@ -183,7 +183,7 @@ def test_a_cancelled_end_is_compared_by_its_kind() -> None:
         except BaseException:  # noqa: ASYNC103
             return 7  # noqa: ASYNC104 - it completes all the same
 
-    run = recorded(one_task, 1)
+    run = Run(one_task, 1)
     run.activate()
     run.platform.append("CANCELLATION_REQUESTED", reason="enough")
     run.activate()
@@ -218,7 +218,7 @@ def test_outputs_are_compared_as_json_where_a_number_is_its_value(recorded_outpu
     async def value(ctx: WorkflowContext) -> Any:
         return list(now)
 
-    run = recorded(value)
+    run = Run(value)
     run.activate()
     history = history_of(run)
     end = dataclasses.replace(history.events[-1], data=f'{{"output":{recorded_output}}}'.encode())
@@ -239,7 +239,7 @@ def test_no_body_of_an_operation_is_run() -> None:
 
         return effects
 
-    run = recorded(code(recorded_body, "a", "b"))
+    run = Run(code(recorded_body, "a", "b"))
     run.activate()
     assert is_equal(replay(run, code(never, "a", "b")), 1)
     report = replay(run, code(never, "a", "b", "c"))
@@ -294,7 +294,7 @@ async def spins(ctx: WorkflowContext, number: int) -> float:
 def test_code_that_leaves_the_deterministic_world_is_an_error_with_its_trace(
     code: Any, error: type[Exception], line: str
 ) -> None:
-    run = recorded(one_task, 1)
+    run = Run(one_task, 1)
     run.activate()
     report = Replayer([code], step_limit=200).replay(history_of(run))
     assert (report.status, type(report.error), report.activations, report.events, report.diff) == (
@@ -308,7 +308,7 @@ def test_code_that_leaves_the_deterministic_world_is_an_error_with_its_trace(
 
 
 def test_the_tripwires_can_be_told_otherwise() -> None:
-    run = recorded(one_task, 1)
+    run = Run(one_task, 1)
     run.activate()
     run.platform.complete("double", 2)
     history = history_of(run)
@@ -395,7 +395,7 @@ def test_a_replayer_takes_workflows_with_code_one_of_each_kind(workflows: list[A
 
 
 def test_reports_come_in_order_and_as_data() -> None:
-    run = recorded(one_task, 1)
+    run = Run(one_task, 1)
     run.activate()
     history = dataclasses.replace(history_of(run), source="a.json")
     good, bad = Replayer([one_task]).replay_all([history, dataclasses.replace(history, kind="other")])
@@ -419,7 +419,7 @@ def test_a_program_whose_execution_differs_each_time_is_a_violation_that_says_so
             await ctx.schedule(refund)
         return 0
 
-    run = recorded(one_task, 1)
+    run = Run(one_task, 1)
     run.activate()
     run.platform.complete("double", 2)
     run.activate()
@@ -442,7 +442,7 @@ def test_an_output_of_any_depth_that_can_be_read_is_compared() -> None:
     async def deeper(ctx: WorkflowContext, value: Any) -> Any:
         return [value]
 
-    run = recorded(deep)
+    run = Run(deep)
     run.activate()
     history = history_of(run)
     end = dataclasses.replace(history.events[-1], data=b'{"output":' + nested + b"}")

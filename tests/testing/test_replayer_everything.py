@@ -13,34 +13,9 @@ import flovyn
 from flovyn import TaskContext, Worker, WorkflowContext, task, workflow
 from flovyn.server import serve
 from flovyn.testing import History, RecordedEvent, Replayer, Report
-from replay.replay_platform import WORKFLOW_ID
-from testing.recording import Recorder, history_of, recorded
-
-
-@task
-async def charge(ctx: TaskContext, amount: int) -> int:
-    return amount
-
-
-@workflow
-async def parcel(ctx: WorkflowContext, item: str) -> str:
-    return item
-
-
-@workflow
-async def everything(ctx: WorkflowContext) -> list[Any]:
-    ctx.set("step", 1)
-    ctx.patched("new")
-    approval = ctx.create_promise("approval")
-    child = ctx.schedule_workflow_async(parcel, "tea")
-    named = ctx.schedule_workflow_async(parcel.options(child_name="cup"), "cup")
-    paid = ctx.schedule_async(charge, 3)
-    drawn = await ctx.run("draw", lambda: 7)
-    ctx.set("step", 2)
-    ctx.clear("step")
-    seen: list[Any] = [drawn, await approval.wait(), await child.result(), await named.result(), await paid.result()]
-    await anyio.sleep(2.5)
-    return [*seen, await ctx.wait_for_signal("go"), str(ctx.random_uuid()), ctx.random(), ctx.state_keys()]
+from replay.replay_platform import WORKFLOW_ID, Run
+from testing.cases import charge, everything, parcel, whole
+from testing.recording import history_of
 
 
 @workflow(kind="everything")
@@ -72,25 +47,6 @@ DIFF = """\
 +timer of 1000 ms
  suspended: Waiting for promise approval to be resolved
 """
-
-
-def whole() -> History:
-    run = recorded(everything)
-    platform = run.platform
-    assert isinstance(platform, Recorder)
-    run.activate()
-    platform.signal("go", {"fast": True})
-    for happen in (
-        lambda: platform.resolve("approval", True),
-        lambda: platform.complete_child("cup", "CUP"),
-        lambda: platform.complete_child("parcel-1", "TEA"),
-        lambda: platform.complete("charge", 3),
-        platform.fire_next,
-    ):
-        happen()
-        run.activate()
-    assert platform.events[-1].type == "WORKFLOW_COMPLETED"
-    return history_of(run)
 
 
 def test_everything_that_a_workflow_asks_for_is_equal_to_itself_and_shows_in_a_diff() -> None:
@@ -182,8 +138,7 @@ def test_a_run_of_another_sdk_is_replayed_leniently(history: History, code: Any,
 
 
 def test_a_run_that_another_sdk_has_begun_and_this_one_continued_is_compared_from_there_on() -> None:
-    run = recorded(pays, 3)
-    assert isinstance(run.platform, Recorder)
+    run = Run(pays, 3)
     for recorded_event in native(FIRED).events[1:]:
         run.platform.append(recorded_event.type, **json.loads(recorded_event.data))
     run.activate(cached=False)
@@ -197,7 +152,7 @@ def test_a_run_that_another_sdk_has_begun_and_this_one_continued_is_compared_fro
 
 
 def test_what_another_sdk_wrote_behind_activations_of_this_one_is_a_violation() -> None:
-    run = recorded(pays, 3)
+    run = Run(pays, 3)
     run.activate()
     history = history_of(run)
     stray = RecordedEvent(len(history.events) + 1, "TASK_SCHEDULED", b'{"kind":"charge","taskExecutionId":"t"}')
