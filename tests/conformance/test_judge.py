@@ -39,7 +39,7 @@ import pytest
 from conformance.judge import Judge
 
 judge = Judge({excused})
-options = ["-p", "no:cacheprovider", "-c", "/dev/null", "test_fake.py", "-k", "{wanted}"]
+options = ["-p", "no:cacheprovider", "-c", "/dev/null", "--rootdir", ".", "test_fake.py", "-k", "{wanted}"]
 code = pytest.main(options, plugins=[judge])
 print("faults:", *judge.faults, sep=chr(10))
 sys.exit(code)

@@ -6,12 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from replay.replay_platform import OPEN
+from replay.replay_platform import evict
 
 
 @pytest.fixture(autouse=True)
 def evicted() -> Iterator[None]:
     """Evict every execution of the test."""
     yield
-    while OPEN:
-        OPEN.pop().close()
+    evict()

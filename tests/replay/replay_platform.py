@@ -196,6 +196,12 @@ OPEN: list[Execution] = []
 """Every execution that a test has made; they are evicted behind it, as a worker does."""
 
 
+def evict() -> None:
+    """Evict every execution that a test has made."""
+    while OPEN:
+        OPEN.pop().close()
+
+
 class Run:
     """A worker's view of one run: activations in a row, each cached or rebuilt."""
 
@@ -281,4 +287,4 @@ def plain(submission: Submission) -> list[object]:
     return [command for command in submission.commands[1:] if not isinstance(command, SuspendWorkflow)]
 
 
-__all__ = ["START_MS", "WORKFLOW_ID", "Platform", "Run", "Status", "drive", "plain", "promise_id"]
+__all__ = ["START_MS", "WORKFLOW_ID", "Platform", "Run", "Status", "drive", "evict", "plain", "promise_id"]

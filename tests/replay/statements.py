@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 from hypothesis import strategies as st
 
-__all__ = ["Block", "Program", "looking", "programs"]
+__all__ = ["Block", "Program", "looking", "programs", "without_patches"]
 
 Block: TypeAlias = tuple[Any, ...]
 OnCancel: TypeAlias = Literal["request", "wait", "abandon"]
@@ -228,6 +228,26 @@ class Join:
     branches: tuple[Block, ...]
 
 
+def without_patches(program: Program) -> Program:
+    """The program as it was before the code was patched."""
+    return Program(_before(program.main), tuple((name, _before(block)) for name, block in program.handlers))
+
+
+def _before(block: Block) -> Block:
+    statements: list[Any] = []
+    for statement in block:
+        if isinstance(statement, Patched):
+            statements += _before(statement.old)
+        else:
+            inner = {name: part for name, part in vars(statement).items() if isinstance(part, tuple)}
+            branches = inner.pop("branches", None)
+            changed = {name: _before(part) for name, part in inner.items()}
+            if branches is not None:
+                changed["branches"] = tuple(map(_before, branches))
+            statements.append(replace(statement, **changed))
+    return tuple(statements)
+
+
 # --- strategies -----------------------------------------------------------------------------
 
 names = st.sampled_from("ab")
@@ -236,41 +256,53 @@ on_cancel = st.sampled_from(["request", "wait", "abandon"])
 depths = st.integers(0, 2)
 
 _tasks = st.builds(Schedule, names, on_cancel, st.booleans())
-_reads = st.one_of(
-    st.builds(Signal, names, st.sampled_from(["wait", "look", "drain"])),
-    st.builds(State, st.sampled_from(["set", "read", "clear", "clear all"]), names),
-    st.builds(Draw, st.sampled_from(["uuid", "number", "generator"])),
-    st.builds(Look),
-    st.builds(Sleep, seconds, st.sampled_from(["anyio", "context", "until"])),
-)
-_leaves = st.one_of(
-    _tasks,
-    _tasks,
-    _reads,
-    _reads,
-    st.builds(Child, st.none() | names, on_cancel, st.booleans()),
-    st.builds(Begin, st.sampled_from(["task", "child"]), on_cancel),
-    st.builds(Handle, st.sampled_from(["await", "cancel"]), st.integers(0, 2)),
-    st.builds(Operate, names, st.sampled_from([False, False, True])),
-    st.builds(Promise, names, st.sampled_from(["create", "wait", "both"])),
-    st.builds(Count, names) | st.builds(Condition, names),
+_sleeps = st.builds(Sleep, seconds, st.sampled_from(["anyio", "context", "until"]))
+_operations = st.builds(Operate, names, st.sampled_from([False, False, True]))
+_cancels = st.builds(CancelAround, depths)
+_moves = st.builds(MoveDeadline, depths, seconds)
+_handles = st.builds(Handle, st.sampled_from(["await", "cancel"]), st.integers(0, 2))
+_begins = st.builds(Begin, st.sampled_from(["task", "child"]), on_cancel)
+_children = st.builds(Child, st.none() | names, on_cancel, st.booleans())
+_states = st.builds(State, st.sampled_from(["set", "read", "clear", "clear all"]), names)
+_signals = st.builds(Signal, names, st.sampled_from(["wait", "look", "drain"]))
+_draws = st.builds(Draw, st.sampled_from(["uuid", "number", "generator"]))
+_looks = st.builds(Look)
+
+_promises = st.builds(Promise, names, st.sampled_from(["create", "wait", "both"]))
+
+
+def _pick(*choices: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    """One of these; one that is named twice comes up twice as often, which `one_of` does not promise."""
+    return st.sampled_from(choices).flatmap(lambda choice: choice)
+
+
+_work = _pick(_tasks, _tasks, _tasks, _operations, _children, _begins)
+_given_up = _pick(_cancels, _cancels, _moves, _handles, _handles)
+_together = _pick(
+    st.builds(Count, names),
+    st.builds(Condition, names),
     st.builds(Event, names, st.sampled_from(["set", "wait"])),
     st.builds(Stream, st.sampled_from(["put", "take"])),
-    st.builds(Step) | st.builds(Step) | st.builds(Raise, names),
-    st.builds(CancelAround, depths),
-    st.builds(MoveDeadline, depths, seconds),
+    st.builds(Step),
 )
+_read = _pick(_signals, _signals, _states, _states, _draws, _looks)
+_raises = st.builds(Raise, names)
+
+_anything = _pick(*[_work] * 4, *[_sleeps, _read, _promises, _together] * 2, _given_up, _raises)
+_reading = _pick(*[_read] * 4, *[_work, _sleeps] * 2, _promises, _together, _given_up)
+_giving_up = _pick(*[_work] * 3, *[_given_up] * 2, _sleeps, _together)
+_busy = _pick(*[_operations] * 5, _given_up, _tasks, _sleeps, _looks)
 
 
 def _nested(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     body = st.lists(inner, min_size=1, max_size=3).map(tuple)
-    branches = st.lists(body, min_size=1, max_size=3).map(tuple)
-    return st.one_of(
-        st.builds(Group, branches, st.booleans()),
-        st.builds(Group, branches),
+    branches = st.lists(body, min_size=2, max_size=3).map(tuple)
+    groups = st.builds(Group, branches, st.booleans())
+    scopes = st.builds(Scope, st.none() | seconds, st.sampled_from([False, False, True]), body)
+    return _pick(
+        *[groups, scopes] * 3,
         st.builds(Begun, st.sampled_from(["task", "child"]), on_cancel, body),
         st.builds(Join, st.sampled_from(["all", "settled", "select", "select ok", "two"]), branches),
-        st.builds(Scope, st.none() | seconds, st.booleans(), body),
         st.builds(Catch, body, body),
         st.builds(Compensate, body, body),
         st.builds(Undo, body, body),
@@ -280,9 +312,11 @@ def _nested(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     )
 
 
-def _blocks(leaves: st.SearchStrategy[Any], *, leaf_count: int, length: int) -> st.SearchStrategy[Block]:
-    least = 1 + length // 3
-    return st.lists(st.recursive(leaves, _nested, max_leaves=leaf_count), min_size=least, max_size=length).map(tuple)
+def _blocks(leaf: st.SearchStrategy[Any], *, depth: int, length: int) -> st.SearchStrategy[Block]:
+    level = leaf
+    for _ in range(depth):
+        level = _pick(leaf, _nested(level))
+    return st.lists(level, min_size=1 + length // 3, max_size=length).map(tuple)
 
 
 def _tolerant(block: Block) -> Block:
@@ -290,15 +324,15 @@ def _tolerant(block: Block) -> Block:
     return tuple(Catch((one,), (Step(),)) for one in block)
 
 
-def _programs(leaves: st.SearchStrategy[Any]) -> st.SearchStrategy[Program]:
-    main = _blocks(leaves, leaf_count=12, length=6)
-    handler = _blocks(leaves, leaf_count=4, length=2).map(_tolerant)
+def _programs(leaf: st.SearchStrategy[Any]) -> st.SearchStrategy[Program]:
+    main = _blocks(leaf, depth=3, length=6)
+    handler = _blocks(leaf, depth=1, length=3).map(_tolerant)
     h, i = st.tuples(st.just("h"), handler), st.tuples(st.just("i"), handler)
     return st.builds(Program, main | main.map(_tolerant), st.just(()) | st.tuples(h) | st.tuples(h, i))
 
 
-programs = _programs(_leaves)
-"""Anything at all."""
+programs = st.one_of(*map(_programs, (_anything, _giving_up, _busy)))
+"""Anything at all; much that is given up; and many operations at once."""
 
-looking = _programs(_reads | _leaves)
+looking = _programs(_reading)
 """Programs that look at the clock, chance, signals, state and patches at every turn."""

@@ -13,14 +13,16 @@ from typing import Final, TypeVar
 from hypothesis import strategies as st
 
 from flovyn.errors import DeterminismError, UsageError
-from flovyn.replay import Execution, RunInfo, Status, Submission
+from flovyn.replay import Execution, Reenactment, RunInfo, Status, Submission
 from flovyn.replay.commands import RecordOperation
+from flovyn.replay.events import EXTERNAL
 from flovyn.replay.fault import hold
 from flovyn.replay.marker import Marker
+from flovyn.replay.waits import SIGNAL
 from flovyn.workflow import WorkflowContext
 from flovyn.workflow.queries import answer
 from replay.programs import Interpreter, Program
-from replay.replay_platform import OPEN, WORKFLOW_ID, Platform, drive
+from replay.replay_platform import OPEN, WORKFLOW_ID, Platform, drive, evict
 
 __all__ = ["Conditions", "Lived", "Placed", "Script", "World", "scripts"]
 
@@ -31,7 +33,7 @@ _ACTIVATIONS: Final = 250
 _STEPS: Final = 5_000
 """No program here needs more for an activation."""
 
-scripts = st.binary(max_size=12) | st.binary(min_size=40, max_size=150)
+scripts = st.binary(min_size=100, max_size=300)
 """What a world is made of."""
 
 
@@ -88,13 +90,15 @@ class World:
         lived: The cached execution, if there is one.
         blocks: What the platform has taken, in order; which of them count is what rule 5 says of them.
         chain: Where the last one ends that counts.
+        cancelling: Whether somebody is set on cancelling the workflow.
         values: The results of tasks, by value; no two tasks have the same.
     """
 
-    def __init__(self, program: Program, script: bytes, *, forks: bool = False) -> None:
+    def __init__(self, program: Program, script: bytes, *, forks: bool = False, cancelling: bool = False) -> None:
         self.program = program
         self.script = Script(script)
         self.forks = forks
+        self.cancelling = cancelling
         self.info = RunInfo(WORKFLOW_ID, "org", "program", "default", b"null")
         self.platform = Platform()
         self.lived: Lived | None = None
@@ -103,8 +107,13 @@ class World:
         self.values: dict[int, str] = {}
         self.activations = 0
         self._astray: list[tuple[Submission, int]] = []
+        self._claimed = 0  # how much the activation had read whose submission was taken last
+        self._free = True  # whether a worker may have the run though nothing has happened to it
 
     # --- what properties look at ------------------------------------------------------------
+
+    def activating(self, execution: Execution) -> None:
+        """An activation is about to be run."""
 
     def activated(self, lived: Lived, conditions: Conditions, submission: Submission) -> None:
         """An activation was run, and nothing has become of it yet."""
@@ -116,6 +125,12 @@ class World:
 
     def run(self) -> None:
         """Live to the end."""
+        try:
+            self._live()
+        finally:
+            evict()
+
+    def _live(self) -> None:
         for _ in range(_ACTIVATIONS):
             lived, submission = self._activate()
             if self._submit(submission, lived[1].history.length):
@@ -125,16 +140,34 @@ class World:
                 self._query(self.lived)
                 if not self.script.flip(3):
                     self.send_cancels(self.lived[1])
-            if self._outside():
+            if self._until_awake():
                 return
         raise AssertionError("the program never came to an end")
 
-    def fresh(self) -> Lived:
-        """The run as a worker sees it that has never had it."""
-        interpreter = Interpreter(self.program)
+    @property
+    def awake(self) -> bool:
+        """Whether a worker that asks for work is given the run."""
+        return self._free or any(event.type in EXTERNAL for event in self.platform.events[self._claimed :])
+
+    def _until_awake(self) -> bool:
+        """Let things happen until the run can go on; whether one of them ended it."""
+        if self._outside():
+            return True
+        while not self.awake:
+            if self._outside():
+                return True
+        return False
+
+    def interpreter(self) -> Interpreter:
+        """The code of the workflow, as it is deployed at this moment."""
+        return Interpreter(self.program)
+
+    def fresh(self, length: int | None = None) -> Lived:
+        """The run as a worker sees it that has never had it, with all of the history or its first events."""
+        interpreter = self.interpreter()
         execution = Execution(interpreter.definition(), self.info, WorkflowContext, step_limit=_STEPS)
         OPEN.append(execution)
-        execution.load(self.platform.events)
+        execution.load(self.platform.events[:length])
         return interpreter, execution
 
     def drive(self, execution: Execution, conditions: Conditions) -> Submission:
@@ -159,21 +192,23 @@ class World:
 
     def _current(self) -> Lived:
         if self.lived is not None:
-            execution = self.lived[1]
+            interpreter, execution = self.lived
             execution.load(self.platform.events[execution.history.length :])
-            if execution.is_current:
+            if execution.is_current and interpreter.program is self.interpreter().program:
                 return self.lived
             self.evict()
         return self.fresh()
 
     def _activate(self) -> tuple[Lived, Submission]:
         self.activations += 1
+        self._free = False
         lived = self._current()
         execution = lived[1]
         if execution.result is not None:
             self.send_cancels(execution)
             execution.load(self.platform.events[execution.history.length :])
         conditions = Conditions(f"{self.activations:04x}", self.script.flip(), self.script.flip(4), self.script.flip(6))
+        self.activating(execution)
         submission = self.drive(execution, conditions)
         self.lived = lived
         self.activated(lived, conditions, submission)
@@ -189,6 +224,7 @@ class World:
             if way == "astray":
                 self._astray.append((submission, read))
             self.evict()
+            self._free = True
             return False
         if way == "late":
             self._happen()  # lands after the read and before the submit
@@ -205,6 +241,7 @@ class World:
         """Take a submission, as a server without fencing does; whether it has ended the run."""
         first = len(self.platform.events) + 1
         self.platform.accept(submission)
+        self._claimed, self._free = read, False
         placed = Placed(submission, first, len(self.platform.events), counts=False, read=read)
         head = submission.commands[0]
         assert isinstance(head, RecordOperation)
@@ -219,6 +256,7 @@ class World:
             # Somebody retries it. What comes next follows the end, of which nothing counts.
             placed.counts = over = False
             self.platform.reopen()
+            self._free = True
         return over
 
     def send_cancels(self, execution: Execution) -> None:
@@ -257,21 +295,31 @@ class World:
         return False
 
     def _everything(self) -> None:
-        """All that is open ends well; if nothing is, time goes on, and signals come."""
+        """All that is open ends well; if nothing is, time goes on; if it stands still, signals come."""
         platform = self.platform
         tasks, children, promises = platform.open_tasks(), platform.open_children(), platform.open_promises()
         for task in tasks:
             self._end_task(task, "complete")
         for name, child in children:
-            platform.complete_child(name, 7, child_id=child)
+            asked = any(one.id == child for one in platform.asked)
+            self._end_child((name, child), "cancel" if asked else "complete")
         for name in promises:
             platform.resolve(name, 8)
         if tasks or children or promises:
             return
         if platform.armed():
             platform.fire_next()
-        for name in "ab":
-            platform.signal(name, len(platform.events))
+        elif not self.awake:
+            waits = self._waits()
+            assert SIGNAL in waits, f"nothing can wake the run any more, and it waits for {waits}"
+            for name in "ab":
+                platform.signal(name, len(platform.events))
+
+    def _waits(self) -> list[str]:
+        _, execution = self.fresh()
+        for _ in Reenactment(execution).slices():
+            pass
+        return list(execution.waits.values())
 
     def _happen(self) -> None:
         """One thing happens."""
@@ -289,7 +337,7 @@ class World:
             things += [platform.fire_next] * 3
         things.append(lambda: platform.signal("unheard"))
         things.append(self._end_again)
-        if self.script.flip():
+        if self.cancelling or self.script.flip():
             things.append(lambda: platform.request_cancel(pick(["enough", ""])))
         pick(things)()
 
@@ -333,4 +381,5 @@ class World:
     def _hold(self) -> None:
         """A worker whose code disagrees with the history has nothing to say."""
         salt = f"hold{len(self.platform.events)}"
+        self._claimed, self._free = len(self.platform.events), False
         self.platform.accept(hold(DeterminismError("other code"), at_ms=self.platform.now_ms, salt=salt, holds=0))

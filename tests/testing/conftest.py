@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from testing.recording import evict
+from replay.replay_platform import evict
 
 
 @pytest.fixture(autouse=True)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from flovyn.testing import History, RecordedEvent
-from replay.replay_platform import OPEN, WORKFLOW_ID, Run
+from replay.replay_platform import WORKFLOW_ID, Run
 from replay.worlds import World
 
-__all__ = ["evict", "history_of"]
+__all__ = ["history_of"]
 
 
 def history_of(run: Run | World) -> History:
@@ -19,9 +19,3 @@ def history_of(run: Run | World) -> History:
         input=run.info.input.replace(b" ", b""),
         events=tuple(RecordedEvent(number, *event) for number, event in enumerate(run.platform.written, 1)),
     )
-
-
-def evict() -> None:
-    """End every execution that a test has made."""
-    while OPEN:
-        OPEN.pop().close()

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from flovyn import MalformedHistory
 from flovyn.testing import History, Replayer
+from replay.replay_platform import evict
 from testing.cases import everything, whole
-from testing.recording import evict
 
 scalars = (
     st.none()

@@ -11,8 +11,9 @@ from flovyn.nursery import Tripwires
 from flovyn.testing import History, Replayer
 from flovyn.testing.replayer.run import Run as Replaying
 from replay.programs import Interpreter, Program, programs
+from replay.replay_platform import evict
 from replay.worlds import World, scripts
-from testing.recording import evict, history_of
+from testing.recording import history_of
 
 
 def lived(program: Program, script: bytes, *, forks: bool = False) -> World:

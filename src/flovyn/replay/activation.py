@@ -114,7 +114,7 @@ class Activation(Reenactment):
         self._after = history.last
         self._began = max(execution.kernel.now, self._at_ms / 1000)
         journal.salt = self._salt
-        journal.commands = []
+        journal.commands.clear()
         journal.live = True
         yield from self._activate(execution.horizon(history.length), self._at_ms)
         self._see(max(execution.seen, self._delivered) if self._stopped else history.length)
