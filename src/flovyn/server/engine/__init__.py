@@ -13,13 +13,16 @@ from typing import TYPE_CHECKING
 from flovyn.server import limits
 from flovyn.server.engine import cancellation, events, fencing, history
 from flovyn.server.engine.core import Caller, Core, Ready
+from flovyn.server.engine.described import Definitions, Described
 from flovyn.server.engine.notes import Notes
 from flovyn.server.engine.promises import Promises
 from flovyn.server.engine.queries import Queries
+from flovyn.server.engine.retrying import Retries
 from flovyn.server.engine.scheduling import TaskWanted
 from flovyn.server.engine.signals import Signalled, Signals
 from flovyn.server.engine.starting import Start
 from flovyn.server.engine.tasks import ClaimedTask, Tasks
+from flovyn.server.engine.views import Views
 from flovyn.server.engine.workers import Poller, Workers
 from flovyn.server.engine.workflows import ClaimedRun, Started, Workflows
 
@@ -32,6 +35,7 @@ __all__ = [
     "Caller",
     "ClaimedRun",
     "ClaimedTask",
+    "Described",
     "Engine",
     "Poller",
     "Ready",
@@ -70,6 +74,9 @@ class Engine:
         self.signals: Signals = Signals(core, self.workflows)
         self.promises: Promises = Promises(core)
         self.workers: Workers = Workers(core)
+        self.definitions: Definitions = Definitions(core)
+        self.retries: Retries = Retries(core, self.workflows)
+        self.views: Views = Views(core, self.workflows, self.tasks)
         self._purge_at = clock()
         core.due(self._purge_at)  # the timers that came due while nobody was here
         self._restore()
@@ -115,6 +122,7 @@ class Engine:
             ahead = (
                 store.timers.next_due(),
                 store.tasks.next_deadline(),
+                store.tasks.next_scheduled(),
                 store.promises.next_deadline(),
                 store.runs.next_cancel_due(),
             )
@@ -134,6 +142,8 @@ class Engine:
                 history.append(core, run, [events.timer_fired(timer_id)], external=True)
                 history.wake(core, run)
                 store.runs.save(run)
+            for n in store.tasks.scheduled(now, limits.TICK_BATCH):
+                self.tasks.begin(store.tasks.get(n))
             for n in store.tasks.overdue(now, limits.TICK_BATCH):
                 task = store.tasks.get(n)
                 if task.status not in history.ENDED:  # it may have ended with the one that it follows just now

@@ -21,7 +21,19 @@ if TYPE_CHECKING:
     from flovyn.server.engine.events import Event
     from flovyn.server.store.runs import RunRow
 
-__all__ = ["ENDED", "Closing", "append", "cancel_task", "end", "end_task", "record_attempt", "tell_of_task", "wake"]
+__all__ = [
+    "ENDED",
+    "Closing",
+    "append",
+    "cancel_task",
+    "cancelled",
+    "end",
+    "end_task",
+    "record_attempt",
+    "tell_of_task",
+    "told_to_parent",
+    "wake",
+]
 
 ENDED: Final = frozenset({"COMPLETED", "FAILED", "CANCELLED"})
 """The statuses, of runs and of tasks, that nothing leaves."""
@@ -102,16 +114,19 @@ def _cancel_tasks(core: Core, run: RunRow) -> None:
 def _tell_parent(core: Core, parent: RunRow, run: RunRow, closing: Closing) -> None:
     if parent.status in ENDED:
         return
-    name = run.child_name or ""
-    if closing.status == "COMPLETED":
-        told = events.child_completed(name, child_id=run.id, output=closing.output)
-    elif closing.status == "CANCELLED":
-        told = events.child_failed(name, child_id=run.id, error=CHILD_CANCELLED_TEXT, reason=closing.error)
-    else:
-        told = events.child_failed(name, child_id=run.id, error=closing.error, reason=None)
-    append(core, parent, [told], external=True)
+    append(core, parent, [told_to_parent(run, closing)], external=True)
     wake(core, parent)
     core.store.runs.save(parent)
+
+
+def told_to_parent(run: RunRow, closing: Closing) -> Event:
+    """What the parent's history says of the end of a child."""
+    name = run.child_name or ""
+    if closing.status == "COMPLETED":
+        return events.child_completed(name, child_id=run.id, output=closing.output)
+    if closing.status == "CANCELLED":
+        return events.child_failed(name, child_id=run.id, error=CHILD_CANCELLED_TEXT, reason=closing.error)
+    return events.child_failed(name, child_id=run.id, error=closing.error, reason=None)
 
 
 def end_task(core: Core, task: TaskRow, status: str, *, reason: str = "", attempt: str | None = None) -> None:
@@ -143,12 +158,16 @@ def tell_of_task(core: Core, task: TaskRow, told: Sequence[Event]) -> None:
 def cancel_task(core: Core, task: TaskRow, *, reason: str) -> None:
     """End a task by cancelling it, and tell its run, and those that follow it."""
     end_task(core, task, "CANCELLED", reason=reason)
-    told = [
+    tell_of_task(core, task, cancelled(task))
+    cancel_followers(core, task)
+
+
+def cancelled(task: TaskRow) -> list[Event]:
+    """What the history of a run says of a task that was cancelled."""
+    return [
         events.task_cancelled(task.id, kind=task.kind, reason=CANCELLED_TEXT),
         events.task_failed(task.id, kind=task.kind, error=CANCELLED_TEXT, retryable=False),
     ]
-    tell_of_task(core, task, told)
-    cancel_followers(core, task)
 
 
 def cancel_followers(core: Core, task: TaskRow) -> None:

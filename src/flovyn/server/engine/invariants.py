@@ -38,7 +38,7 @@ def violations(engine: Engine) -> list[str]:
     found: list[str] = []
     for run in engine.core.store.runs.all():
         history = engine.core.store.runs.events(run.n)
-        found += _of_history(run, history)
+        found += _of_history(run, history, {retry.sequence for retry in engine.core.store.runs.retries(run.n)})
         found += _of_run(engine, run, history)
         found += _of_tasks(engine, run, history)
         found += _of_timers(engine, run, history)
@@ -51,13 +51,13 @@ def violations(engine: Engine) -> list[str]:
     return found
 
 
-def _of_history(run: RunRow, history: list[EventRow]) -> Iterator[str]:
+def _of_history(run: RunRow, history: list[EventRow], retried: set[int]) -> Iterator[str]:
     if [event.sequence for event in history] != list(range(1, run.sequence + 1)):
         yield f"run {run.id}: its events are not numbered 1 to {run.sequence}"
         return
     if history[0].type != "WORKFLOW_STARTED":
         yield f"run {run.id}: its first event is {history[0].type}"
-    ends = [event.type for event in history if event.type in TERMINAL_TYPES]
+    ends = [event.type for event in history if event.type in TERMINAL_TYPES and event.sequence not in retried]
     expected = [_TERMINAL_OF[run.status]] if run.status in ENDED else []
     if ends != expected:
         yield f"run {run.id} is {run.status}, but its history ends with {ends}"

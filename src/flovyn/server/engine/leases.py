@@ -131,6 +131,11 @@ class Leases:
             claim.reprieved = True
             self._expire(claim, now + self.worker_timeout_ms)
 
+    def last_heard(self, worker: tuple[str, str]) -> int | None:
+        """When a worker was heard last over a connection that is still there; None if it has none."""
+        links = self._links_of.get(worker, {})
+        return max((link.seen_at for link in links.values()), default=None)
+
     def show_token(self, token: str, link_id: int, now: int) -> None:
         """The owner of a claim proved over this connection that it lives."""
         claim = self._claims.get(token)

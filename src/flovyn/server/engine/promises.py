@@ -51,6 +51,17 @@ class Promises:
         promise = self._find(caller, promise_id)
         return self._settle(promise, "REJECTED", events.promise_rejected(promise.id, name=promise.name, error=error))
 
+    def of_key(self, caller: Caller, key: str) -> str:
+        """The id of the promise that was created with an idempotency key, for as long as the key counts.
+
+        Raises:
+            NotFound: No promise of the caller's organisation has it.
+        """
+        target = self._core.store.keys.find(caller.org_id, key, self._core.clock())
+        if target is None or target.of != "promise":
+            raise NotFound(f"no promise has the key {validation.shown(key)}")
+        return target.id
+
     def time_out(self, promise: PromiseRow) -> None:
         """End a promise whose deadline has come. Part of the caller's transaction."""
         self._tell_run(promise, "TIMEOUT", events.promise_timeout(promise.id, name=promise.name))

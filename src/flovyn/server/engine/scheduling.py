@@ -39,6 +39,7 @@ class TaskWanted:
         max_retries: How often it is tried again; None means the server's default.
         timeout_ms: How long from now until it fails for good; None means for ever.
         priority_seconds: By how much it stands earlier in the queue than its age says.
+        scheduled_at: Nobody gets it before this moment, in epoch milliseconds.
         metadata: What whoever submits it wants to remember of it.
         key: An idempotency key.
         key_ttl_seconds: How long the key counts.
@@ -52,6 +53,7 @@ class TaskWanted:
     max_retries: int | None = None
     timeout_ms: int | None = None
     priority_seconds: int = 0
+    scheduled_at: int | None = None
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
     key: str | None = None
     key_ttl_seconds: int | None = None
@@ -85,6 +87,8 @@ def prepare(core: Core, org_id: str, wanted: TaskWanted, *, at: str = "") -> Pre
         validation.within(retries, f"{at}max_retries", 0, limits.MAX_TASK_RETRIES)
     if wanted.timeout_ms is not None:
         deadline = now + validation.within(wanted.timeout_ms, f"{at}timeout_ms", 0, limits.MAX_DURATION_MS)
+    if wanted.scheduled_at is not None:
+        validation.within(wanted.scheduled_at, f"{at}scheduled_at", 0, now + limits.MAX_DURATION_MS)
     task = TaskRow(
         n=0,
         id=validation.uuid(wanted.task_id, f"{at}task_execution_id"),
@@ -99,7 +103,7 @@ def prepare(core: Core, org_id: str, wanted: TaskWanted, *, at: str = "") -> Pre
         key=key,
         same_as=None,
         metadata=msgspec.json.encode(wanted.metadata) if wanted.metadata else None,
-        status="PENDING",
+        status="PENDING" if wanted.scheduled_at is None or wanted.scheduled_at <= now else "SCHEDULED",
         execution_count=0,
         started_at=None,
         completed_at=None,
@@ -108,6 +112,7 @@ def prepare(core: Core, org_id: str, wanted: TaskWanted, *, at: str = "") -> Pre
         claim_worker=None,
         claim_process=None,
         contested=0,
+        scheduled_at=wanted.scheduled_at,
     )
     scheduled = events.task_scheduled(
         task.id,
@@ -162,7 +167,10 @@ def insert(core: Core, prepared: PreparedTask) -> None:
     _store(core, prepared)
     if task.key is not None:
         core.store.keys.put(task.org_id, task.key, Target("task", task.id), prepared.key_expires_at)
-    core.make_ready("task", task.org_id, task.queue, task.kind)
+    if task.status == "SCHEDULED" and task.scheduled_at is not None:
+        core.due(task.scheduled_at)
+    else:
+        core.make_ready("task", task.org_id, task.queue, task.kind)
 
 
 def _store(core: Core, prepared: PreparedTask) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from flovyn.errors import FailedPrecondition, NotFound
+from flovyn.errors import FailedPrecondition, InvalidArgument, NotFound
 from flovyn.server.engine import events, fencing, history, keys, payloads, scheduling, validation
 
 if TYPE_CHECKING:
@@ -189,6 +189,25 @@ class Tasks:
         with core.transaction():
             history.cancel_task(core, task, reason="it was cancelled")
 
+    def withdraw(self, caller: Caller, task_id: str) -> None:
+        """Cancel a task that stands alone and that nobody has begun.
+
+        Raises:
+            NotFound: There is no such task in the caller's organisation, or it belongs to a workflow.
+            InvalidArgument: Somebody has begun it, or it has ended.
+        """
+        task = self.alone(caller, task_id)
+        if task.status not in {"PENDING", "SCHEDULED"}:
+            raise InvalidArgument(f"task {task.id} cannot be withdrawn: it is {task.status}, not PENDING")
+        with self._core.transaction():
+            history.cancel_task(self._core, task, reason="it was withdrawn")
+
+    def begin(self, task: TaskRow) -> None:
+        """Put a task whose time has come in its queue. Part of the caller's transaction."""
+        task.status = "PENDING"
+        self._core.store.tasks.save(task)
+        self._core.make_ready("task", task.org_id, task.queue, task.kind)
+
     def time_out(self, task: TaskRow) -> None:
         """End a task whose deadline has come. Part of the caller's transaction."""
         for ended in (task, *self._core.store.tasks.followers(task.n)):
@@ -210,6 +229,17 @@ class Tasks:
         if task.status == "CANCELLED":
             raise FailedPrecondition(f"task {task.id} was cancelled: {task.end_reason}")
         fencing.admit(self._core, "task", task, caller)
+        return task
+
+    def alone(self, caller: Caller, task_id: str) -> TaskRow:
+        """The task of that id, if it stands alone.
+
+        Raises:
+            NotFound: There is none in the caller's organisation, or it belongs to a workflow.
+        """
+        task = self.find(caller, task_id)
+        if task.run is not None:
+            raise NotFound(f"task {validation.shown(task_id)} is unknown")
         return task
 
     def find(self, caller: Caller, task_id: str) -> TaskRow:

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from flovyn.errors import NotFound
-from flovyn.server.engine import validation
+from flovyn.server.engine import described, validation
 from flovyn.server.store.workers import WorkerRow
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from flovyn.server.engine.core import Caller, Core
+    from flovyn.server.engine.described import Described
     from flovyn.server.store.workers import Of
 
 __all__ = ["Poller", "Workers"]
@@ -58,18 +59,24 @@ class Workers:
         process: str,
         workflows: Mapping[str, bytes],
         tasks: Mapping[str, bytes],
+        definitions: Sequence[Described] = (),
+        team_id: str | None = None,
+        metadata: bytes = b"",
     ) -> str:
         """Remember a worker and, in place of what it said before, its kinds with their metadata.
+
+        What it says beyond that about the kinds (`definitions`) outlives it: it is what can be looked up.
 
         Returns:
             The worker's UUID, the same one for the same name.
 
         Raises:
-            InvalidArgument: A name or a kind is empty or too long.
+            InvalidArgument: A name or a kind is empty or too long, or a schema is no JSON.
         """
         core = self._core
         now = core.clock()
         validation.name(name, "worker_name")
+        rows = described.rows(core, caller.org_id, definitions)
         for of, kinds in (("workflows", workflows), ("tasks", tasks)):
             for kind in kinds:
                 validation.name(kind, f"{of}.kind")
@@ -87,12 +94,15 @@ class Workers:
                     process=validation.text(process, "process_id"),
                     registered_at=now,
                     seen_at=now,
+                    team_id=None if team_id is None else validation.text(team_id, "team_id"),
+                    metadata=metadata or None,
                 )
             )
             said: list[tuple[Of, str, bytes]] = []
             said.extend(("workflow", kind, metadata) for kind, metadata in workflows.items())
             said.extend(("task", kind, metadata) for kind, metadata in tasks.items())
             core.store.workers.put_capabilities(worker_id, said)
+            core.store.definitions.put(rows)
         # One that does not name its process cannot be told from its successor, so it is nobody's successor.
         incarnation = f"{host}/{process}" if process else core.new_id()
         core.leases.appear(caller.link, (caller.org_id, name), now, process=incarnation)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from flovyn.server.engine import Described
 from flovyn.wire import methods
 from flovyn.wire.messages.flovyn import v1 as pb
 from flovyn.wire.methods import Empty
@@ -31,6 +32,9 @@ class _Workers:
             process=request.process_id,
             workflows={capability.kind: capability.metadata for capability in request.workflows},
             tasks={capability.kind: capability.metadata for capability in request.tasks},
+            definitions=[*map(_workflow, request.workflows), *map(_task, request.tasks)],
+            team_id=request.team_id,
+            metadata=request.metadata,
         )
         return pb.WorkerRegistrationResponse(worker_id=worker_id, success=True)
 
@@ -38,6 +42,40 @@ class _Workers:
         caller = self._shell.caller(call)
         self._engine.workers.heartbeat(caller, request.worker_id)
         return Empty()
+
+
+def _workflow(capability: pb.WorkflowCapability) -> Described:
+    return Described(
+        of="workflow",
+        kind=capability.kind,
+        version=capability.version,
+        name=capability.name,
+        description=capability.description,
+        timeout_seconds=capability.timeout_seconds,
+        cancellable=capability.cancellable,
+        tags=capability.tags,
+        retry_policy=capability.retry_policy,
+        metadata=capability.metadata,
+        content_hash=capability.content_hash,
+        input_schema=capability.input_schema,
+        output_schema=capability.output_schema,
+    )
+
+
+def _task(capability: pb.TaskCapability) -> Described:
+    return Described(
+        of="task",
+        kind=capability.kind,
+        name=capability.name,
+        description=capability.description,
+        timeout_seconds=capability.timeout_seconds,
+        cancellable=capability.cancellable,
+        tags=capability.tags,
+        retry_policy=capability.retry_policy,
+        metadata=capability.metadata,
+        input_schema=capability.input_schema,
+        output_schema=capability.output_schema,
+    )
 
 
 def add(routes: Routes, shell: Shell) -> None:

@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING
 
 from flovyn.errors import ServerUnavailable
 from flovyn.server.store.database import Database, Durability
+from flovyn.server.store.definitions import Definitions
 from flovyn.server.store.keys import Keys
+from flovyn.server.store.listing import Listing
 from flovyn.server.store.notes import Notes
+from flovyn.server.store.orgs import Orgs
 from flovyn.server.store.promises import Promises
 from flovyn.server.store.runs import Runs
 from flovyn.server.store.tasks import Tasks
@@ -45,7 +48,10 @@ class Store:
         self.timers: Timers = Timers(connection)
         self.promises: Promises = Promises(connection)
         self.workers: Workers = Workers(connection)
+        self.definitions: Definitions = Definitions(connection)
         self.keys: Keys = Keys(connection)
+        self.orgs: Orgs = Orgs(connection)
+        self.listing: Listing = Listing(connection)
         self._on_begin: Callable[[], None] | None = None
         self._lost: ServerUnavailable | None = None
 

@@ -88,6 +88,10 @@ class Promises:
         """Close what is pending of a run that has ended."""
         self._execute("UPDATE promise SET status = 'CLOSED' WHERE run = ? AND status = 'PENDING'", (run,))
 
+    def reopen_run(self, run: int) -> None:
+        """Open again what was closed when its run ended, for the run goes on after all."""
+        self._execute("UPDATE promise SET status = 'PENDING' WHERE run = ? AND status = 'CLOSED'", (run,))
+
     def all(self) -> list[PromiseRow]:
         """Every promise."""
         return [PromiseRow(*row) for row in self._execute("SELECT * FROM promise ORDER BY n")]

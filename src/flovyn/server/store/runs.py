@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Sequence
 
-__all__ = ["EventRow", "RunRow", "Runs"]
+__all__ = ["EventRow", "RetryRow", "RunRow", "Runs"]
 
 
 @dataclass(slots=True)
@@ -78,6 +78,23 @@ class EventRow:
     def data(self) -> bytes:
         """The event's data, a JSON object."""
         return self.frame[self.data_at :]
+
+
+@dataclass(frozen=True, slots=True)
+class RetryRow:
+    """Somebody wanted a run that had failed to go on.
+
+    Attributes:
+        sequence: Number of the event by which it had ended.
+        note: Why, as they said.
+        requested_by: Who.
+    """
+
+    run: int
+    sequence: int
+    at: int
+    note: str
+    requested_by: str
 
 
 class Runs:
@@ -225,6 +242,31 @@ class Runs:
         """The whole history as the bytes of a GetEvents reply."""
         rows = self._execute("SELECT frame FROM event WHERE run = ? ORDER BY sequence", (n,)).fetchall()
         return b"".join([row[0] for row in rows])
+
+    def event(self, n: int, sequence: int) -> EventRow:
+        """One event, which must exist."""
+        query = "SELECT sequence, type, created_at, frame, data_at FROM event WHERE run = ? AND sequence = ?"
+        return EventRow(*self._execute(query, (n, sequence)).fetchone())
+
+    def events_after(self, n: int, sequence: int, limit: int) -> list[EventRow]:
+        """So many events behind the one of this number."""
+        rows = self._execute(
+            "SELECT sequence, type, created_at, frame, data_at FROM event WHERE run = ? AND sequence > ? "
+            "ORDER BY sequence LIMIT ?",
+            (n, sequence, limit),
+        )
+        return [EventRow(*row) for row in rows]
+
+    def put_retry(self, retry: RetryRow) -> None:
+        """Remember that an end was not the last word."""
+        self._execute(
+            "INSERT INTO retry VALUES (?, ?, ?, ?, ?)",
+            (retry.run, retry.sequence, retry.at, retry.note, retry.requested_by),
+        )
+
+    def retries(self, n: int) -> list[RetryRow]:
+        """The retries of a run, in order."""
+        return [RetryRow(*row) for row in self._execute("SELECT * FROM retry WHERE run = ? ORDER BY sequence", (n,))]
 
     def events(self, n: int, *types: str) -> list[EventRow]:
         """The whole history, or those of its events that are of these types."""

@@ -215,4 +215,55 @@ ALTER TABLE idempotency_key RENAME COLUMN run_id TO target_id;
 ALTER TABLE idempotency_key ADD COLUMN of TEXT NOT NULL DEFAULT 'workflow';
 """
 
-MIGRATIONS: Final[tuple[str, ...]] = (_FIRST, _SECOND)
+_THIRD: Final = """
+CREATE INDEX run_listed ON run (org_id, n, kind, status, queue);
+ALTER TABLE task ADD COLUMN scheduled_at INTEGER;
+CREATE INDEX task_listed ON task (org_id, n, kind, status, queue) WHERE run IS NULL;
+CREATE INDEX task_of_run ON task (run) WHERE run IS NOT NULL;
+CREATE INDEX task_scheduled ON task (scheduled_at) WHERE status = 'SCHEDULED';
+DROP INDEX task_deadline;
+CREATE INDEX task_deadline ON task (deadline_at)
+    WHERE deadline_at IS NOT NULL AND status IN ('PENDING', 'RUNNING', 'FOLLOWING', 'SCHEDULED');
+
+CREATE TABLE retry (
+    run INTEGER NOT NULL,
+    sequence INTEGER NOT NULL,
+    at INTEGER NOT NULL,
+    note TEXT NOT NULL,
+    requested_by TEXT NOT NULL,
+    PRIMARY KEY (run, sequence)
+) WITHOUT ROWID;
+
+CREATE TABLE org (
+    id TEXT PRIMARY KEY,
+    slug TEXT NOT NULL UNIQUE,
+    name TEXT NOT NULL,
+    tier TEXT NOT NULL,
+    created_at INTEGER NOT NULL
+) WITHOUT ROWID;
+
+ALTER TABLE worker ADD COLUMN team_id TEXT;
+ALTER TABLE worker ADD COLUMN metadata BLOB;
+
+CREATE TABLE definition (
+    org_id TEXT NOT NULL,
+    of TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    version TEXT NOT NULL,
+    name TEXT NOT NULL,
+    description TEXT NOT NULL,
+    timeout_seconds INTEGER,
+    cancellable INTEGER NOT NULL,
+    tags BLOB NOT NULL,
+    retry_policy BLOB,
+    metadata BLOB,
+    content_hash TEXT NOT NULL,
+    input_schema BLOB,
+    output_schema BLOB,
+    created_at INTEGER NOT NULL,
+    registered_at INTEGER NOT NULL,
+    PRIMARY KEY (org_id, of, kind, version)
+) WITHOUT ROWID;
+"""
+
+MIGRATIONS: Final[tuple[str, ...]] = (_FIRST, _SECOND, _THIRD)

@@ -24,11 +24,13 @@ class TaskRow:
         key: The idempotency key that it was created with.
         same_as: Number of the task, of the same key, whose end will be its own.
         metadata: What whoever submitted it wants to remember of it, as JSON.
-        status: PENDING, RUNNING, FOLLOWING (another one of the same key does its work), COMPLETED, FAILED or CANCELLED.
+        status: PENDING, RUNNING, FOLLOWING (another one of the same key does its work), SCHEDULED (its time has not come),
+            COMPLETED, FAILED or CANCELLED.
         execution_count: How many attempts have begun.
         end_reason: Why it failed or was cancelled.
         claim_token: The claim that may report; kept after the lease has lapsed, until somebody else claims it.
         contested: The claim is not the first, so a call without a token may be a late one.
+        scheduled_at: Before this moment nobody gets it, in epoch milliseconds.
     """
 
     n: int
@@ -53,6 +55,7 @@ class TaskRow:
     claim_worker: str | None
     claim_process: str | None
     contested: int
+    scheduled_at: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +80,7 @@ class Tasks:
     def insert(self, task: TaskRow, payload: bytes) -> None:
         """Store a new task with its input and give it its number."""
         cursor = self._execute(
-            "INSERT INTO task VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO task VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 task.id,
                 task.org_id,
@@ -100,6 +103,7 @@ class Tasks:
                 task.claim_worker,
                 task.claim_process,
                 task.contested,
+                task.scheduled_at,
             ),
         )
         task.n = cursor.lastrowid or 0
@@ -193,8 +197,8 @@ class Tasks:
     def overdue(self, now: int, limit: int) -> list[int]:
         """Numbers of the unfinished tasks whose deadline has come, the earliest first."""
         rows = self._execute(
-            "SELECT n FROM task WHERE deadline_at IS NOT NULL AND status IN ('PENDING', 'RUNNING', 'FOLLOWING') "
-            "AND deadline_at <= ? ORDER BY deadline_at LIMIT ?",
+            "SELECT n FROM task WHERE deadline_at IS NOT NULL "
+            "AND status IN ('PENDING', 'RUNNING', 'FOLLOWING', 'SCHEDULED') AND deadline_at <= ? ORDER BY deadline_at LIMIT ?",
             (now, limit),
         )
         return [row[0] for row in rows]
@@ -203,9 +207,19 @@ class Tasks:
         """When the next unfinished task reaches its deadline."""
         row: tuple[int | None] = self._execute(
             "SELECT MIN(deadline_at) FROM task WHERE deadline_at IS NOT NULL "
-            "AND status IN ('PENDING', 'RUNNING', 'FOLLOWING')"
+            "AND status IN ('PENDING', 'RUNNING', 'FOLLOWING', 'SCHEDULED')"
         ).fetchone()
         return row[0]
+
+    def scheduled(self, now: int, limit: int) -> list[int]:
+        """Numbers of the tasks whose time has come, the earliest first."""
+        query = "SELECT n FROM task WHERE status = 'SCHEDULED' AND scheduled_at <= ? ORDER BY scheduled_at LIMIT ?"
+        return [row[0] for row in self._execute(query, (now, limit))]
+
+    def next_scheduled(self) -> int | None:
+        """When the time of the next scheduled task comes."""
+        query = "SELECT MIN(scheduled_at) FROM task WHERE status = 'SCHEDULED'"
+        return self._execute(query).fetchone()[0]  # type: ignore[no-any-return]
 
     def all(self) -> list[TaskRow]:
         """Every task."""

@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterable
 
+    from flovyn.server.store.listing import Window
+
 __all__ = ["Of", "WorkerRow", "Workers"]
 
 Of = Literal["workflow", "task"]
@@ -25,6 +27,8 @@ class WorkerRow:
         process: Its process there, as it says.
         registered_at: Epoch milliseconds of the last registration.
         seen_at: Epoch milliseconds of the last registration or heartbeat.
+        team_id: The team that it says it belongs to.
+        metadata: What else it says about itself, if anything; mostly JSON.
     """
 
     id: str
@@ -36,6 +40,8 @@ class WorkerRow:
     process: str
     registered_at: int
     seen_at: int
+    team_id: str | None = None
+    metadata: bytes | None = None
 
 
 class Workers:
@@ -55,7 +61,7 @@ class Workers:
     def put(self, worker: WorkerRow) -> None:
         """Insert the worker, or replace the one of its id."""
         self._execute(
-            "INSERT OR REPLACE INTO worker VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO worker VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 worker.id,
                 worker.org_id,
@@ -66,8 +72,20 @@ class Workers:
                 worker.process,
                 worker.registered_at,
                 worker.seen_at,
+                worker.team_id,
+                worker.metadata,
             ),
         )
+
+    def page(self, org_id: str, window: Window) -> list[WorkerRow]:
+        """Some of the workers, by name."""
+        query = "SELECT * FROM worker WHERE org_id = ? ORDER BY name LIMIT ? OFFSET ?"
+        return [WorkerRow(*row) for row in self._execute(query, (org_id, *window))]
+
+    def count(self, org_id: str) -> int:
+        """How many workers there are."""
+        row: tuple[int] = self._execute("SELECT COUNT(*) FROM worker WHERE org_id = ?", (org_id,)).fetchone()
+        return row[0]
 
     def seen(self, worker_id: str, now: int) -> None:
         """Remember a heartbeat."""
