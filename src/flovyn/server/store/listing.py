@@ -6,8 +6,9 @@ only the index of one organisation however rare what is looked for is: some five
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from flovyn.server.store.notes import LogLine
 from flovyn.server.store.runs import RunRow
@@ -41,19 +42,19 @@ class Wish:
     statuses: Sequence[str] = ()
     queue: str | None = None
 
-    def sql(self, org_id: str) -> tuple[str, list[str]]:
-        """The condition and its values."""
-        parts, values = ["org_id = ?"], [org_id]
-        if self.kind is not None:
-            parts.append("kind = ?")
-            values.append(self.kind)
-        if self.queue is not None:
-            parts.append("queue = ?")
-            values.append(self.queue)
-        if self.statuses:
-            parts.append(f"status IN ({', '.join('?' * len(self.statuses))})")
-            values.extend(self.statuses)
-        return " AND ".join(parts), values
+    def values(self, org_id: str) -> dict[str, str | None]:
+        """The values of `_WANTED`."""
+        statuses = json.dumps(list(self.statuses)) if self.statuses else None
+        return {"org_id": org_id, "kind": self.kind, "queue": self.queue, "statuses": statuses}
+
+
+_WANTED: Final = """
+    org_id = :org_id AND (:kind IS NULL OR kind = :kind) AND (:queue IS NULL OR queue = :queue)
+    AND (:statuses IS NULL OR status IN (SELECT value FROM json_each(:statuses)))
+"""
+_RUNS: Final = f"FROM run INDEXED BY run_listed WHERE {_WANTED}"
+_TASKS: Final = f"FROM task INDEXED BY task_listed WHERE run IS NULL AND {_WANTED}"
+_PAGE: Final = "ORDER BY n DESC LIMIT :limit OFFSET :offset"
 
 
 class Listing:
@@ -66,18 +67,15 @@ class Listing:
 
     def runs(self, org_id: str, wish: Wish, window: Window) -> list[RunRow]:
         """A page of the runs."""
-        where, values = wish.sql(org_id)
         rows = self._execute(
-            "SELECT run.* FROM (SELECT n AS listed FROM run INDEXED BY run_listed "
-            f"WHERE {where} ORDER BY n DESC LIMIT ? OFFSET ?) JOIN run ON run.n = listed ORDER BY listed DESC",
-            (*values, *window),
+            f"SELECT run.* FROM (SELECT n AS listed {_RUNS} {_PAGE}) JOIN run ON run.n = listed ORDER BY listed DESC",
+            wish.values(org_id) | window._asdict(),
         )
         return [RunRow(*row) for row in rows]
 
     def run_count(self, org_id: str, wish: Wish) -> int:
         """How many runs there are on all pages."""
-        where, values = wish.sql(org_id)
-        return self._count(f"SELECT COUNT(*) FROM run INDEXED BY run_listed WHERE {where}", *values)
+        return self._count(f"SELECT COUNT(*) {_RUNS}", wish.values(org_id))
 
     def children(self, parent: int, window: Window) -> list[RunRow]:
         """A page of a run's children, the oldest first."""
@@ -86,25 +84,21 @@ class Listing:
 
     def child_count(self, parent: int) -> int:
         """How many children there are on all pages."""
-        return self._count("SELECT COUNT(*) FROM run WHERE parent = ?", parent)
+        return self._count("SELECT COUNT(*) FROM run WHERE parent = ?", (parent,))
 
     # --- tasks ------------------------------------------------------------------------------
 
     def tasks(self, org_id: str, wish: Wish, window: Window) -> list[TaskRow]:
         """A page of the tasks that stand alone."""
-        where, values = wish.sql(org_id)
         rows = self._execute(
-            "SELECT task.* FROM (SELECT n AS listed FROM task INDEXED BY task_listed "
-            f"WHERE run IS NULL AND {where} ORDER BY n DESC LIMIT ? OFFSET ?) "
-            "JOIN task ON task.n = listed ORDER BY listed DESC",
-            (*values, *window),
+            f"SELECT task.* FROM (SELECT n AS listed {_TASKS} {_PAGE}) JOIN task ON task.n = listed ORDER BY listed DESC",
+            wish.values(org_id) | window._asdict(),
         )
         return [TaskRow(*row) for row in rows]
 
     def task_count(self, org_id: str, wish: Wish) -> int:
         """How many tasks there are on all pages."""
-        where, values = wish.sql(org_id)
-        return self._count(f"SELECT COUNT(*) FROM task INDEXED BY task_listed WHERE run IS NULL AND {where}", *values)
+        return self._count(f"SELECT COUNT(*) {_TASKS}", wish.values(org_id))
 
     def tasks_of_run(self, run: int, window: Window) -> list[TaskRow]:
         """A page of the tasks of a run, the oldest first."""
@@ -113,7 +107,7 @@ class Listing:
 
     def task_of_run_count(self, run: int) -> int:
         """How many tasks of a run there are on all pages."""
-        return self._count("SELECT COUNT(*) FROM task WHERE run = ?", run)
+        return self._count("SELECT COUNT(*) FROM task WHERE run = ?", (run,))
 
     def attempts(self, task: int, window: Window) -> list[AttemptRow]:
         """A page of a task's finished attempts, the oldest first."""
@@ -122,7 +116,7 @@ class Listing:
 
     def attempt_count(self, task: int) -> int:
         """How many finished attempts there are on all pages."""
-        return self._count("SELECT COUNT(*) FROM attempt WHERE task = ?", task)
+        return self._count("SELECT COUNT(*) FROM attempt WHERE task = ?", (task,))
 
     def log_lines(self, task: int, window: Window) -> list[LogLine]:
         """A page of what a task logged, the oldest line first."""
@@ -131,8 +125,8 @@ class Listing:
 
     def log_line_count(self, task: int) -> int:
         """How many lines of a task are kept."""
-        return self._count("SELECT COUNT(*) FROM task_log WHERE task = ?", task)
+        return self._count("SELECT COUNT(*) FROM task_log WHERE task = ?", (task,))
 
-    def _count(self, query: str, *values: object) -> int:
+    def _count(self, query: str, values: dict[str, str | None] | tuple[int]) -> int:
         row: tuple[int] = self._execute(query, values).fetchone()
         return row[0]
