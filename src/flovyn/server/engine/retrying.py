@@ -53,7 +53,7 @@ class Retries:
 
         Raises:
             NotFound: There is no such execution in the caller's organisation.
-            FailedPrecondition: It has not failed, was asked to stop before it did, or its parent was told of the failure.
+            FailedPrecondition: It has not failed, was asked to stop before it did, or its parent was told of it.
             InvalidArgument: The note is too long.
         """
         core = self._core
@@ -68,9 +68,8 @@ class Retries:
             core.due(core.clock())  # a promise or a timer may be overdue already
             told = core.store.runs.events(run.n)
             self._rearm(run, told)
-            history.append(
-                core, run, [*self._ends_of_tasks(run, told), *self._ends_of_children(run, told)], external=True
-            )
+            missed = [*self._ends_of_tasks(run, told), *self._ends_of_children(told)]
+            history.append(core, run, missed, external=True)
             core.store.runs.save(run)
             core.make_ready("workflow", run.org_id, run.queue, run.kind)
 
@@ -105,7 +104,7 @@ class Retries:
                     news += history.cancelled(task)
         return news
 
-    def _ends_of_children(self, run: RunRow, told: list[EventRow]) -> list[Event]:
+    def _ends_of_children(self, told: list[EventRow]) -> list[Event]:
         store, news = self._core.store, list["Event"]()
         ended = {_decode(event.data).child_execution_id for event in told if event.type in _ENDS_OF_CHILD}
         for event in told:

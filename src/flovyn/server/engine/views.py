@@ -1,4 +1,4 @@
-"""What can be looked at: executions, tasks, workers and definitions, one by one and in pages. Nothing here changes anything."""
+"""What can be looked at, one by one and in pages: executions, tasks, workers, definitions. Nothing changes by it."""
 
 from __future__ import annotations
 

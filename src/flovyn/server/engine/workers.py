@@ -48,7 +48,7 @@ class Workers:
     def __init__(self, core: Core) -> None:
         self._core = core
 
-    def register(
+    def register(  # noqa: PLR0913 - all that a registration says, each by its name
         self,
         caller: Caller,
         *,

@@ -69,8 +69,12 @@ class Definitions:
 
     def versions(self, org_id: str, of: Of, kind: str) -> list[DefinitionRow]:
         """Every version of a kind, the latest registration first."""
-        query = "SELECT * FROM definition WHERE org_id = ? AND of = ? AND kind = ? ORDER BY registered_at DESC, version DESC"
-        return [DefinitionRow(*row) for row in self._execute(query, (org_id, of, kind))]
+        rows = self._execute(
+            "SELECT * FROM definition WHERE org_id = ? AND of = ? AND kind = ? "
+            "ORDER BY registered_at DESC, version DESC",
+            (org_id, of, kind),
+        )
+        return [DefinitionRow(*row) for row in rows]
 
     def kinds(self, org_id: str, of: Of, window: Window) -> list[str]:
         """A page of the kinds, in alphabetical order."""

@@ -67,10 +67,9 @@ class Listing:
 
     def runs(self, org_id: str, wish: Wish, window: Window) -> list[RunRow]:
         """A page of the runs."""
-        rows = self._execute(
-            f"SELECT run.* FROM (SELECT n AS listed {_RUNS} {_PAGE}) JOIN run ON run.n = listed ORDER BY listed DESC",
-            wish.values(org_id) | window._asdict(),
-        )
+        page = f"SELECT n AS listed {_RUNS} {_PAGE}"
+        query = f"SELECT run.* FROM ({page}) JOIN run ON run.n = listed ORDER BY listed DESC"  # noqa: S608 - constants
+        rows = self._execute(query, wish.values(org_id) | window._asdict())
         return [RunRow(*row) for row in rows]
 
     def run_count(self, org_id: str, wish: Wish) -> int:
@@ -90,10 +89,9 @@ class Listing:
 
     def tasks(self, org_id: str, wish: Wish, window: Window) -> list[TaskRow]:
         """A page of the tasks that stand alone."""
-        rows = self._execute(
-            f"SELECT task.* FROM (SELECT n AS listed {_TASKS} {_PAGE}) JOIN task ON task.n = listed ORDER BY listed DESC",
-            wish.values(org_id) | window._asdict(),
-        )
+        page = f"SELECT n AS listed {_TASKS} {_PAGE}"
+        query = f"SELECT task.* FROM ({page}) JOIN task ON task.n = listed ORDER BY listed DESC"  # noqa: S608 - constants
+        rows = self._execute(query, wish.values(org_id) | window._asdict())
         return [TaskRow(*row) for row in rows]
 
     def task_count(self, org_id: str, wish: Wish) -> int:

@@ -24,8 +24,8 @@ class TaskRow:
         key: The idempotency key that it was created with.
         same_as: Number of the task, of the same key, whose end will be its own.
         metadata: What whoever submitted it wants to remember of it, as JSON.
-        status: PENDING, RUNNING, FOLLOWING (another one of the same key does its work), SCHEDULED (its time has not come),
-            COMPLETED, FAILED or CANCELLED.
+        status: PENDING, RUNNING, FOLLOWING (another one of the same key does its work), SCHEDULED (its time has not
+            come), COMPLETED, FAILED or CANCELLED.
         execution_count: How many attempts have begun.
         end_reason: Why it failed or was cancelled.
         claim_token: The claim that may report; kept after the lease has lapsed, until somebody else claims it.
@@ -198,7 +198,8 @@ class Tasks:
         """Numbers of the unfinished tasks whose deadline has come, the earliest first."""
         rows = self._execute(
             "SELECT n FROM task WHERE deadline_at IS NOT NULL "
-            "AND status IN ('PENDING', 'RUNNING', 'FOLLOWING', 'SCHEDULED') AND deadline_at <= ? ORDER BY deadline_at LIMIT ?",
+            "AND status IN ('PENDING', 'RUNNING', 'FOLLOWING', 'SCHEDULED') AND deadline_at <= ? "
+            "ORDER BY deadline_at LIMIT ?",
             (now, limit),
         )
         return [row[0] for row in rows]
