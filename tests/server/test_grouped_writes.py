@@ -12,7 +12,7 @@ import anyio
 import pytest
 
 from flovyn.errors import FailedPrecondition, ServerUnavailable
-from flovyn.server.auth import Keys
+from flovyn.server.auth import Key, Keys
 from flovyn.server.engine.invariants import violations
 from flovyn.server.service import Server, serve
 from flovyn.server.shell import Shell
@@ -173,7 +173,7 @@ async def test_what_was_claimed_for_a_caller_who_has_gone_is_given_back() -> Non
     world = World()
     world.start()
     world.activate(schedule(), suspend())
-    shell = Shell(world.engine, Keys({"t": "org-1"}))
+    shell = Shell(world.engine, Keys([Key("t", "org-1", "Worker")]))
     run = world.start()
     shell.write()
     polls: list[Callable[[], Awaitable[object]]] = [

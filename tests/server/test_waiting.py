@@ -10,7 +10,7 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from flovyn.errors import ServerUnavailable
-from flovyn.server.auth import Keys
+from flovyn.server.auth import Key, Keys
 from flovyn.server.engine import Caller, Poller, Ready
 from flovyn.server.shell import Shell
 from server.world import ORG, World
@@ -30,7 +30,7 @@ class Queue:
 
     def __init__(self) -> None:
         self.world = World()
-        self.shell = Shell(self.world.engine, Keys({"t": ORG}))
+        self.shell = Shell(self.world.engine, Keys([Key("t", ORG, "Worker")]))
         self.work: list[str] = []
         self.got: dict[str, str | None] = {}
         self.fault: Exception | None = None

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import msgspec
 
-if TYPE_CHECKING:
-    from flovyn.replay.events import Event
+from flovyn.replay.events import Event
 
 __all__ = ["KINDS", "RESERVING", "WRITES", "Kind", "Recording", "Strand", "name_of"]
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from flovyn.server.auth import Access, Key, Org
 from flovyn.server.service import Server, Statistics, serve
 from flovyn.server.store import Durability
 
-__all__ = ["Durability", "Server", "Statistics", "serve"]
+__all__ = ["Access", "Durability", "Key", "Org", "Server", "Statistics", "serve"]

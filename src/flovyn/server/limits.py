@@ -15,7 +15,13 @@ __all__ = [
     "DEFAULT_QUEUE",
     "DEV_WORKER_TIMEOUT_MS",
     "DISCONNECT_GRACE_MS",
+    "DRAIN_S",
     "EXPIRED_KEYS_PURGE_MS",
+    "HTTP_BODY_SIZE",
+    "HTTP_HEADER_SIZE",
+    "HTTP_IDLE_S",
+    "HTTP_REQUEST_S",
+    "HTTP_STALL_S",
     "IDEMPOTENCY_TTL_DEFAULT_S",
     "IDEMPOTENCY_TTL_MAX_S",
     "IDEMPOTENCY_TTL_MIN_S",
@@ -25,8 +31,12 @@ __all__ = [
     "MAX_DURATION_MS",
     "MAX_TASK_RETRIES",
     "NAME_LENGTH",
+    "PAGE_DEFAULT",
+    "PAGE_MAX",
     "POLL_CAP_S",
     "QUEUE_LENGTH",
+    "REST_MAX_RETRIES",
+    "SCHEMAS_KEPT",
     "TASK_STATE_KEYS",
     "TASK_UNCONFIRMED_MS",
     "TICK_BATCH",
@@ -105,6 +115,40 @@ CLOCK_CHECK_S: Final = 5.0
 
 TICK_BATCH: Final = 200
 """How many due timers or deadlines one transaction handles, so that a flood of them leaves room for calls."""
+
+# --- REST -----------------------------------------------------------------------------------
+
+HTTP_HEADER_SIZE: Final = 65_536
+"""The longest head of an HTTP request."""
+
+HTTP_BODY_SIZE: Final = 64 * 1024 * 1024
+"""The largest body of an HTTP request: as large as a message over gRPC."""
+
+HTTP_REQUEST_S: Final = 60.0
+"""How long an HTTP request may take from its head to the last byte of its answer, slow clients and all."""
+
+HTTP_IDLE_S: Final = 60.0
+"""How long an HTTP connection may stay silent between two requests, and before its first."""
+
+HTTP_STALL_S: Final = 20.0
+"""How long an HTTP client may leave a piece of its answer unread."""
+
+PAGE_DEFAULT: Final = 100
+"""Entries of a page of a list that says nothing of its length."""
+
+PAGE_MAX: Final = 1_000
+"""The most entries of a page."""
+
+REST_MAX_RETRIES: Final = 10
+"""More retries of a task than these are cut down to them, as the platform's REST does; gRPC allows more."""
+
+SCHEMAS_KEPT: Final = 256
+"""How many registered schemas are kept compiled, to check inputs against them."""
+
+# --- the end --------------------------------------------------------------------------------
+
+DRAIN_S: Final = 5.0
+"""How long calls that are under way when the server is told to end may take to be answered; long polls end at once."""
 
 # --- store ----------------------------------------------------------------------------------
 

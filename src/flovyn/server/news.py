@@ -19,6 +19,7 @@ class News:
 
     def __init__(self) -> None:
         self._listeners: dict[tuple[str, str], dict[_Listener, None]] = {}
+        self._ended = False
 
     def __len__(self) -> int:
         return sum(map(len, self._listeners.values()))
@@ -28,6 +29,13 @@ class News:
         for listener in self._listeners.get((ready.org_id, ready.queue), ()):
             listener.event.set()
 
+    def end(self) -> None:
+        """There will be none any more."""
+        self._ended = True
+        for listeners in self._listeners.values():
+            for listener in listeners:
+                listener.event.set()
+
     async def of(self, org_id: str, queue: str) -> AsyncGenerator[None]:  # noqa: ASYNC900 - its caller closes it
         """One item whenever there was work since the last; however much, and however slowly they are taken."""
         key = (org_id, queue)
@@ -35,7 +43,7 @@ class News:
         listeners = self._listeners.setdefault(key, {})
         listeners[listener] = None
         try:
-            while True:
+            while not self._ended:
                 await listener.event.wait()
                 listener.event = anyio.Event()
                 yield

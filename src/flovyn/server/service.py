@@ -3,38 +3,36 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import anyio
+from anyio.abc import SocketAttribute
 
 from flovyn.errors import ConfigurationError
-from flovyn.server import acceptor, limits, rpc
-from flovyn.server.auth import DEV_ORG_ID, DEV_ORG_SLUG, DEV_TOKEN, Keys
+from flovyn.server import acceptor, limits, rpc, web
+from flovyn.server.access import choose, first_key
+from flovyn.server.auth import Keys
 from flovyn.server.clock import Clock
 from flovyn.server.engine import Engine
 from flovyn.server.shell import Shell
 from flovyn.server.store import Durability, Store
+from flovyn.server.store.orgs import OrgRow
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Sequence
+
+    from anyio.abc import Listener, SocketStream
+
+    from flovyn.server.auth import Access, Org
+    from flovyn.server.http import HttpServer
 
 __all__ = ["Server", "Statistics", "serve"]
 
-_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 _LONGEST_WORKER_TIMEOUT_S = 86_400
 _LAST_PORT = 65_535
-
-
-@dataclass(frozen=True, slots=True)
-class Principal:
-    """Who a key stands for."""
-
-    token: str = field(repr=False)
-    org_id: str
-    org_slug: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +44,16 @@ class Statistics:
         waiting_polls: Long polls that are being held open; zero once the server has ended.
         listeners: Streams of notifications that are open; zero once the server has ended.
         claims: Workflows and tasks that are in the hands of workers; a file keeps them when the server ends.
+        http_connections: Clients that are connected to REST; zero once the server has ended.
+        http_requests: Requests that are being answered; zero once the server has ended.
     """
 
     connections: int
     waiting_polls: int
     listeners: int
     claims: int
+    http_connections: int
+    http_requests: int
 
 
 class Server:
@@ -61,21 +63,30 @@ class Server:
         url: Where it answers gRPC.
         host: The address it listens on.
         grpc_port: The port it listens on.
-        org_id: The organisation that it serves.
-        org_slug: The short name of that organisation.
-        token: The key that opens it.
+        http_url: Where it answers REST; None if it does not.
+        http_port: The port for that.
+        orgs: The organisations that it serves.
+        org_id: The first of them.
+        org_slug: The short name of that one.
+        token: A worker key that opens it, empty if it has none.
+        api_key: A user key that opens it, if it has one.
         engine: Its engine, for tests.
     """
 
-    def __init__(self, shell: Shell, principal: Principal, *, host: str, grpc_port: int) -> None:
+    def __init__(self, shell: Shell, access: Access, running: _Running, *, host: str) -> None:
         self.host = host
-        self.grpc_port = grpc_port
-        self.url: str = f"http://[{host}]:{grpc_port}" if ":" in host else f"http://{host}:{grpc_port}"
-        self.org_id: str = principal.org_id
-        self.org_slug: str = principal.org_slug
-        self.token: str = principal.token
+        self.grpc_port: int = running.grpc_port
+        self.url: str = _url(host, running.grpc_port)
+        self.http_port: int | None = running.http_port
+        self.http_url: str | None = None if running.http_port is None else _url(host, running.http_port)
+        self.orgs: Sequence[Org] = access.orgs
+        self.org_id: str = access.orgs[0].id
+        self.org_slug: str = access.orgs[0].slug
+        self.token: str = first_key(access, "Worker") or ""
+        self.api_key: str | None = first_key(access, "User")
         self.engine: Engine = shell.engine
         self._shell = shell
+        self._http = running.http
 
     def __repr__(self) -> str:
         return f"<Server {self.url} org {self.org_id}>"
@@ -88,30 +99,41 @@ class Server:
             waiting_polls=len(self._shell.waiters),
             listeners=len(self._shell.news),
             claims=len(leases.claims()),
+            http_connections=0 if self._http is None else self._http.connections,
+            http_requests=0 if self._http is None else self._http.requests,
         )
 
 
 @asynccontextmanager
-async def serve(
+async def serve(  # noqa: PLR0913 - options, each by its name
     *,
     db: str = ":memory:",
     host: str = "127.0.0.1",
     grpc_port: int = 0,
+    http_port: int | None = None,
     dev: bool = True,
     token: str | None = None,
     org_id: str | None = None,
+    api_key: str | None = None,
+    access: Access | None = None,
     worker_timeout: float | None = None,
     durability: Durability = "normal",
 ) -> AsyncGenerator[Server]:
     """Run a Flovyn server for as long as the block runs, on asyncio and on trio.
 
+    When the block ends, calls that are under way are answered before the server goes, within five seconds; when the
+    block is left by an exception, the server goes at once.
+
     Args:
         db: The SQLite file, created if there is none; ``:memory:`` keeps nothing.
         host: The address to listen on. Development mode allows only addresses of this machine.
         grpc_port: The port for gRPC; 0 picks a free one.
-        dev: Development mode: a fixed organisation and token that everybody knows, and dead workers are noticed sooner.
-        token: The key that opens the server; needed outside development mode.
+        http_port: The port for REST; 0 picks a free one. Without, there is none, and nothing of it is imported.
+        dev: Development mode: a fixed organisation and keys that everybody knows, and dead workers are noticed sooner.
+        token: The worker key that opens the server; needed outside development mode.
         org_id: The UUID of the organisation that the key belongs to; needed outside development mode.
+        api_key: The user key that opens REST for the same organisation.
+        access: Organisations and keys, in place of these three, outside development mode.
         worker_timeout: Seconds after which a silent worker has lost what it had claimed; 60, or 5 in development mode.
         durability: ``normal``: what was acknowledged survives the death of this process; ``full``: also that of the
             machine, at the price of waiting for the disk with every call.
@@ -120,7 +142,8 @@ async def serve(
         The running server.
 
     Raises:
-        ConfigurationError: An option, or a combination of them, cannot work; or the file or the port cannot be had.
+        ConfigurationError: An option, or a combination of them, cannot work; the file or a port cannot be had; or
+            REST is wanted and its packages are missing.
 
     Example:
         ```python
@@ -133,35 +156,51 @@ async def serve(
         anyio.run(main)
         ```
     """
-    if not 0 <= grpc_port <= _LAST_PORT:
-        raise ConfigurationError(f"grpc_port is {grpc_port}; it must be between 0 and {_LAST_PORT}")
-    principal = _principal(dev=dev, host=host, token=token, org_id=org_id)
+    for name, port in (("grpc_port", grpc_port), ("http_port", http_port or 0)):
+        if not 0 <= port <= _LAST_PORT:
+            raise ConfigurationError(f"{name} is {port}; it must be between 0 and {_LAST_PORT}")
+    access = choose(dev=dev, host=host, token=token, org_id=org_id, api_key=api_key, access=access)
     timeout_ms = _worker_timeout_ms(worker_timeout, dev=dev)
     store = Store(db, durability=durability)
     try:
         engine = Engine(store, clock=Clock(), new_id=_new_id, worker_timeout_ms=timeout_ms)
-        shell = Shell(engine, Keys({principal.token: principal.org_id}))
-        async with _running(shell, host, grpc_port) as port:
-            yield Server(shell, principal, host=host, grpc_port=port)
+        engine.sync(OrgRow(org.id, org.slug, org.name, org.tier, 0) for org in access.orgs)
+        shell = Shell(engine, Keys(access.keys))
+        http = None if http_port is None else web.build(shell, access)
+        async with _running(shell, http, host, grpc_port, http_port or 0) as running:
+            yield Server(shell, access, running, host=host)
     finally:
         store.close()
 
 
+@dataclass(frozen=True, slots=True)
+class _Running:
+    """What runs in a server, and where."""
+
+    grpc_port: int
+    http: HttpServer | None
+    http_port: int | None
+
+
 @asynccontextmanager
-async def _running(shell: Shell, host: str, port: int) -> AsyncGenerator[int]:
+async def _running(
+    shell: Shell, http: HttpServer | None, host: str, grpc_port: int, http_port: int
+) -> AsyncGenerator[_Running]:
     """Everything that runs in a server; what the block raises leaves it as it is, never in a group."""
-    try:
-        listener = await anyio.create_tcp_listener(local_host=host, local_port=port)
-    except OSError as error:
-        raise ConfigurationError(f"cannot listen at {host}:{port}: {error.strerror or error}") from error
-    accept = partial(acceptor.serve, rpc.routes(shell), listener, on_disconnect=shell.disconnected)
     raised: Exception | None = None
-    async with anyio.create_task_group() as tasks:
-        address = await tasks.start(accept)
+    drain = acceptor.Drain()
+    async with await _listen(host, grpc_port) as listener, anyio.create_task_group() as tasks:
+        if http is not None:
+            web_listener = await _listen(host, http_port)
+            http_port = web_listener.extra(SocketAttribute.local_port)
+            await tasks.start(http.serve, web_listener)
+        serve_grpc = partial(acceptor.serve, rpc.routes(shell), listener, on_disconnect=shell.disconnected, drain=drain)
+        address = await tasks.start(serve_grpc)
         tasks.start_soon(shell.keep_time)
         tasks.start_soon(shell.keep_writing)
         try:
-            yield address[1]
+            yield _Running(address[1], http, None if http is None else http_port)
+            await _come_to_rest(shell, http, drain)
         except Exception as error:  # noqa: BLE001 - kept away from the task group, which would wrap it
             raised = error
         finally:
@@ -171,23 +210,25 @@ async def _running(shell: Shell, host: str, port: int) -> AsyncGenerator[int]:
         raise raised
 
 
-def _principal(*, dev: bool, host: str, token: str | None, org_id: str | None) -> Principal:
-    if dev and host not in _LOOPBACK:
-        raise ConfigurationError(
-            f"development mode listens only at addresses of this machine, not at {host!r}: everybody knows its token. "
-            "Turn it off, and give a token and an organisation"
-        )
-    if not dev and (token is None or org_id is None):
-        missing = "a token (FLOVYN_WORKER_TOKEN)" if token is None else "an organisation (FLOVYN_ORG_ID)"
-        raise ConfigurationError(f"a server needs {missing}; only development mode (--dev) brings its own")
-    token = DEV_TOKEN if token is None else token
-    if org_id is None or org_id == DEV_ORG_ID:
-        return Principal(token, DEV_ORG_ID, DEV_ORG_SLUG)
+async def _listen(host: str, port: int) -> Listener[SocketStream]:
     try:
-        canonical = str(UUID(org_id))
-    except ValueError:
-        raise ConfigurationError(f"the organisation {org_id!r} is not a UUID") from None
-    return Principal(token, canonical, f"org-{canonical[:8]}")
+        return await anyio.create_tcp_listener(local_host=host, local_port=port)
+    except OSError as error:
+        raise ConfigurationError(f"cannot listen at {host}:{port}: {error.strerror or error}") from error
+
+
+async def _come_to_rest(shell: Shell, http: HttpServer | None, drain: acceptor.Drain) -> None:
+    """Let everything end that is under way."""
+    shell.end_polls()
+    with anyio.move_on_after(limits.DRAIN_S):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(drain.rest)
+            if http is not None:
+                tasks.start_soon(http.rest)
+
+
+def _url(host: str, port: int) -> str:
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _worker_timeout_ms(seconds: float | None, *, dev: bool) -> int:

@@ -11,6 +11,7 @@ import anyio.lowlevel
 
 from flovyn.errors import FlovynError, PermissionDenied, ServerUnavailable
 from flovyn.server import limits
+from flovyn.server.auth import USER_METHODS
 from flovyn.server.engine import Caller
 from flovyn.server.engine.validation import shown
 from flovyn.server.news import News
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from flovyn.server.acceptor import Call, Peer
-    from flovyn.server.auth import Keys
+    from flovyn.server.auth import Keys, Principal
     from flovyn.server.engine import Engine, Poller
 
 __all__ = ["CLAIM_METADATA", "Shell"]
@@ -56,6 +57,7 @@ class Source(Protocol[T]):
         ...
 
 
+C = TypeVar("C")
 Q = TypeVar("Q")
 R = TypeVar("R")
 
@@ -74,6 +76,7 @@ class Shell:
         self.news: News = News()
         self._keys = keys
         self._alarm = anyio.Event()
+        self._ending = False
         self._asleep_until = math.inf
         self._batch: _Batch | None = None
         self._begun = anyio.Event()
@@ -86,14 +89,25 @@ class Shell:
 
         Raises:
             Unauthenticated: The call has no key that we know.
-            PermissionDenied: The key belongs to another organisation.
+            PermissionDenied: The key belongs to another organisation, or is not for this call.
         """
-        own = self._keys.organisation(call.metadata.get("authorization"))
+        principal = self.principal(call.metadata.get("authorization"))
+        own = principal.org_id
         if org_id is not None and org_id != own:
             raise PermissionDenied(f"the token does not belong to organisation {shown(org_id)}")
+        if "Worker" not in principal.types and call.method.path not in USER_METHODS:
+            raise PermissionDenied(f"a user key cannot do what workers do ({call.method.path}); use a worker key")
         caller = Caller(own, call.peer.id, call.metadata.get(CLAIM_METADATA))
         self.engine.call_begun(caller)
         return caller
+
+    def principal(self, authorization: str | None) -> Principal:
+        """Who shows this authorization header.
+
+        Raises:
+            Unauthenticated: It has no key that we know.
+        """
+        return self._keys.principal(authorization)
 
     def settle(self) -> None:
         """After a step of the engine: wake the polls that can have something now, and the clock if it oversleeps."""
@@ -103,10 +117,10 @@ class Shell:
         if self.engine.next_at < self._asleep_until:
             self._alarm.set()
 
-    def answering(self, handler: Callable[[Call, Q], Awaitable[R]]) -> Callable[[Call, Q], Awaitable[R]]:
+    def answering(self, handler: Callable[[C, Q], Awaitable[R]]) -> Callable[[C, Q], Awaitable[R]]:
         """The handler, with all settled after it (any call may move a lease, and many make work ready), and kept."""
 
-        async def answer(call: Call, request: Q) -> R:
+        async def answer(call: C, request: Q) -> R:
             try:
                 reply = await handler(call, request)
             except FlovynError:
@@ -139,14 +153,22 @@ class Shell:
                 raise
         return claimed
 
+    def end_polls(self) -> None:
+        """Let every long poll, and every stream of notifications, end by itself."""
+        self._ending = True
+        self.waiters.wake_all()
+        self.news.end()
+
     async def _wait_and_claim(self, caller: Caller, poller: Poller, seconds: int, source: Source[T]) -> T | None:
         self.settle()
         self.engine.poll_begun(caller)
         claimed: T | None = None
         try:
             with self.waiters.place(poller) as waiter, anyio.move_on_after(min(seconds, limits.POLL_CAP_S)):
-                while True:
+                while not self._ending:
                     await waiter.wait()
+                    if self._ending:
+                        break
                     # From here on nothing waits but for the disk, and a claim for a caller who has gone is given back.
                     claimed = source.claim(caller, poller)
                     waiter.looked(None if claimed is None else claimed.kind)

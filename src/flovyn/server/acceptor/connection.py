@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskGroup
 
+    from flovyn.server.acceptor.drain import Drain
     from flovyn.server.acceptor.options import AcceptorOptions
     from flovyn.server.acceptor.routes import Peer, Routes
     from flovyn.wire.codec import Codec
@@ -48,9 +49,13 @@ class ServerConnection(AbstractHandler):
         codec: Reads and writes messages.
         options: The limits.
         tasks: Where handlers run.
+        drain: Hears of the calls.
     """
 
-    def __init__(self, peer: Peer, routes: Routes, codec: Codec, options: AcceptorOptions, tasks: TaskGroup) -> None:
+    def __init__(
+        self, peer: Peer, routes: Routes, codec: Codec, options: AcceptorOptions, tasks: TaskGroup, drain: Drain
+    ) -> None:
+        self._drain = drain
         self._peer = peer
         self._routes = routes
         self._codec = codec
@@ -77,7 +82,7 @@ class ServerConnection(AbstractHandler):
 
     async def _answer(self, stream: Stream, headers: Headers, release: Callable[[], None]) -> None:
         try:
-            with self._scopes[stream]:
+            with self._scopes[stream], self._drain.call():
                 await self._serve(stream, headers)
         except StreamFailed:
             pass  # the client has gone while it was being answered
@@ -98,6 +103,7 @@ class ServerConnection(AbstractHandler):
             _require_grpc(named)
             if route is None:
                 raise Unimplemented(f"no such method: {path}")
+            self._drain.admit()
             with anyio.move_on_after(_seconds(named.get("grpc-timeout"))) as deadline:
                 await _handle(route, call, answer)
             if deadline.cancelled_caught:

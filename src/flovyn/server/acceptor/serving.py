@@ -10,6 +10,7 @@ import anyio
 from anyio.abc import Listener, SocketAttribute
 
 from flovyn.server.acceptor.connection import ServerConnection
+from flovyn.server.acceptor.drain import Drain
 from flovyn.server.acceptor.options import AcceptorOptions
 from flovyn.server.acceptor.routes import Peer
 from flovyn.wire.codec import Codec
@@ -18,7 +19,7 @@ from flovyn.wire.http2.session import Session, SessionLimits
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from anyio.abc import ByteStream, TaskStatus
+    from anyio.abc import ByteStream, TaskGroup, TaskStatus
 
     from flovyn.server.acceptor.routes import Routes
 
@@ -39,6 +40,7 @@ async def serve(
     *,
     options: AcceptorOptions | None = None,
     on_disconnect: Callable[[Peer], None] = _ignore,
+    drain: Drain | None = None,
     task_status: TaskStatus[Any] = anyio.TASK_STATUS_IGNORED,
 ) -> Never:
     """Answers calls until cancelled; everything it does happens inside this call.
@@ -52,6 +54,7 @@ async def serve(
         options: Limits of each connection.
         on_disconnect: Called once for each client that has connected and spoken HTTP/2, when it is gone and all its
             handlers have ended.
+        drain: Brings the server to rest before it is cancelled, for a quiet end.
         task_status: Told the local address, such as ``("127.0.0.1", 9090)``, once clients can connect; None if a
             listener does not know it.
 
@@ -74,22 +77,33 @@ async def serve(
         listener = await anyio.create_tcp_listener(local_host=host, local_port=port)
     else:
         listener = where
-    acceptor = _Acceptor(routes, options or AcceptorOptions(), on_disconnect)
-    async with listener, anyio.create_task_group() as tasks:
-        task_status.started(listener.extra(SocketAttribute.local_address, None))
-        while True:
-            try:
-                await listener.serve(acceptor.connection, tasks)
-            except OSError as error:
-                if error.errno not in _OUT_OF_RESOURCES:
-                    raise
-                logger.warning("cannot accept connections at the moment: %s", error)
-                await anyio.sleep(_ACCEPT_PAUSE)
-    raise AssertionError("unreachable: accepting ends by an exception")
+    drain = drain or Drain()
+    acceptor = _Acceptor(routes, options or AcceptorOptions(), on_disconnect, drain)
+    async with anyio.create_task_group() as tasks:
+        with drain.accepting:
+            async with listener:
+                task_status.started(listener.extra(SocketAttribute.local_address, None))
+                await _accept(listener, acceptor, tasks)
+        await anyio.sleep_forever()
+    raise AssertionError("unreachable: serving ends by an exception")
+
+
+async def _accept(listener: Any, acceptor: _Acceptor, tasks: TaskGroup) -> Never:
+    while True:
+        try:
+            await listener.serve(acceptor.connection, tasks)
+        except OSError as error:
+            if error.errno not in _OUT_OF_RESOURCES:
+                raise
+            logger.warning("cannot accept connections at the moment: %s", error)
+            await anyio.sleep(_ACCEPT_PAUSE)
 
 
 class _Acceptor:
-    def __init__(self, routes: Routes, options: AcceptorOptions, on_disconnect: Callable[[Peer], None]) -> None:
+    def __init__(
+        self, routes: Routes, options: AcceptorOptions, on_disconnect: Callable[[Peer], None], drain: Drain
+    ) -> None:
+        self._drain = drain
         self._routes = routes
         self._options = options
         self._on_disconnect = on_disconnect
@@ -113,7 +127,7 @@ class _Acceptor:
 
         try:
             async with anyio.create_task_group() as handlers:
-                handler = ServerConnection(peer, self._routes, self._codec, self._options, handlers)
+                handler = ServerConnection(peer, self._routes, self._codec, self._options, handlers, self._drain)
                 session = Session(byte_stream, handler, self._limits, client_side=False, on_ready=ready)
                 await session.run()
                 handlers.cancel_scope.cancel()

@@ -8,6 +8,7 @@ part.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from flovyn.server import limits
@@ -27,9 +28,10 @@ from flovyn.server.engine.workers import Poller, Workers
 from flovyn.server.engine.workflows import ClaimedRun, Started, Workflows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from flovyn.server.store import Store
+    from flovyn.server.store.orgs import OrgRow
 
 __all__ = [
     "Caller",
@@ -80,6 +82,12 @@ class Engine:
         self._purge_at = clock()
         core.due(self._purge_at)  # the timers that came due while nobody was here
         self._restore()
+
+    def sync(self, orgs: Iterable[OrgRow]) -> None:
+        """Remember the organisations that are served, under their names of today."""
+        with self.core.transaction():
+            for org in orgs:
+                self.core.store.orgs.put(replace(org, created_at=self.core.clock()))
 
     def reload(self) -> None:
         """Believe the store and nothing else: what was done last could not be written. Every connection stays known."""

@@ -1,0 +1,80 @@
+"""Whether an input fits the schema that a worker has registered for it."""
+
+from __future__ import annotations
+
+import logging
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from flovyn.errors import InvalidArgument
+from flovyn.server import limits
+from flovyn.server.engine import validation
+
+if TYPE_CHECKING:
+    from flovyn.server.engine import Caller, Engine
+    from flovyn.server.store.workers import Of
+
+__all__ = ["Schemas"]
+
+_log = logging.getLogger("flovyn.server")
+
+
+class Schemas:
+    """The schemas that workers have registered, compiled when they are needed first."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._definitions = engine.definitions
+        self._compiled = lru_cache(maxsize=limits.SCHEMAS_KEPT)(_compile)
+
+    def check(
+        self, caller: Caller, of: Of, kind: str, payload: bytes, *, version: str | None = None, field: str = "input"
+    ) -> None:
+        """Refuse an input that does not fit; a kind without a schema takes any.
+
+        Raises:
+            InvalidArgument: It does not fit; the message says where in it.
+        """
+        schema = self._definitions.input_schema(caller, of, kind, version)
+        validator = None if schema is None else self._compiled(schema, kind)
+        if validator is None:
+            return
+        from jsonschema.exceptions import best_match
+        from referencing.exceptions import Unresolvable
+
+        try:
+            fault = best_match(validator.iter_errors(msgspec.json.decode(payload)))
+        except Unresolvable as error:
+            _log.warning("the input schema of %s %r has a reference to nowhere: %s", of, kind, error)
+            return
+        except RecursionError:
+            raise InvalidArgument(f"{field} is nested too deeply to be checked against its schema") from None
+        if fault is not None:
+            what = _shortened(fault.message)
+            raise InvalidArgument(
+                f"{field} does not fit the schema of {validation.shown(kind)} at {fault.json_path}: {what}"
+            )
+
+
+def _compile(schema: bytes, kind: str) -> Any:
+    """What checks values against a schema, or None if it is none. References lead nowhere but into the schema."""
+    from jsonschema import Draft202012Validator
+    from jsonschema.exceptions import SchemaError
+    from jsonschema.validators import validator_for
+    from referencing.jsonschema import EMPTY_REGISTRY
+
+    decoded = msgspec.json.decode(schema)
+    validator: Any = validator_for(decoded, default=Draft202012Validator)
+    try:
+        validator.check_schema(decoded)
+    except SchemaError as error:
+        _log.warning(
+            "the input schema of %r is no JSON Schema, so no input is checked against it: %s", kind, error.message
+        )
+        return None
+    return validator(decoded, registry=EMPTY_REGISTRY)
+
+
+def _shortened(text: str, limit: int = 300) -> str:
+    return text if len(text) <= limit else text[:limit] + "…"
