@@ -7,7 +7,7 @@ import html
 import inspect
 import re
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["document", "page"]
 
+_NULL: Final = {"type": "null"}
 _REF: Final = "#/components/schemas/{name}"
 _PARAMETER: Final = re.compile(r"\{(\w+)(?::path)?\}")
 _ALWAYS: Final = (400, 401, 403, 404, 408, 413, 415, 503)
@@ -136,28 +137,24 @@ def _query_parameters(shape: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
     """A parameter that is not wanted is left out; there is no way to write null."""
-    options = [option for option in schema.get("anyOf", ()) if option != {"type": "null"}]
+    options = [option for option in schema.get("anyOf", ()) if option != _NULL]
     schema = {key: value for key, value in schema.items() if key != "anyOf"} | (dict(options[0]) if options else {})
     if "default" in schema and schema["default"] is None:
         del schema["default"]
     return schema
 
 
-def _for_openapi(schema: Any) -> Any:
+def _for_openapi(schema: dict[str, Any]) -> dict[str, Any]:
     """A JSON Schema of today in the words of OpenAPI 3.0."""
-    if isinstance(schema, list):
-        return [_for_openapi(item) for item in cast("list[object]", schema)]
-    if not isinstance(schema, dict):
-        return schema
-    schema = dict(cast("dict[str, Any]", schema))
-    options: list[Any] = schema.pop("anyOf", [])
-    nullable = {"type": "null"} in options
-    options = [option for option in options if option != {"type": "null"}]
+    schema = dict(schema)
+    options: list[dict[str, Any]] = schema.pop("anyOf", [])
+    nullable = _NULL in options
+    options = [option for option in options if option != _NULL]
     if len(options) == 1:
         only = options[0]
         schema |= {"allOf": [only]} if "$ref" in only else only
     elif options:
-        schema["anyOf"] = options
+        schema["anyOf"] = list(map(_for_openapi, options))
     if nullable:
         schema["nullable"] = True
     if "examples" in schema:
@@ -167,9 +164,12 @@ def _for_openapi(schema: Any) -> Any:
         schema["enum"] = [*schema["enum"], *([None] if nullable else [])]
     if "description" in schema:
         schema["description"] = inspect.cleandoc(schema["description"])
-    return {
-        key: value if key in {"default", "enum", "example"} else _for_openapi(value) for key, value in schema.items()
-    }
+    if "properties" in schema:
+        schema["properties"] = {name: _for_openapi(inner) for name, inner in schema["properties"].items()}
+    for nested in ("items", "additionalProperties"):
+        if isinstance(schema.get(nested), dict):
+            schema[nested] = _for_openapi(schema[nested])
+    return schema
 
 
 @functools.cache
