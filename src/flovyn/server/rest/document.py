@@ -36,6 +36,7 @@ def document() -> bytes:
     schemas, components = msgspec.json.schema_components(types, ref_template=_REF)
     schema_of = dict(zip(map(_key, types), map(_for_openapi, schemas), strict=True))
     paths: dict[str, dict[str, Any]] = {}
+    inline = {_name(schema_of[_key(route.query)]) for route in ROUTES} | {_name(schema_of[_key(Nothing)])}
     for route in ROUTES:
         where = _PARAMETER.sub(r"{\1}", route.path)
         paths.setdefault(where, {})[route.method.lower()] = _operation(route, schema_of, components)
@@ -50,7 +51,7 @@ def document() -> bytes:
             },
             "paths": paths,
             "components": {
-                "schemas": {name: _for_openapi(schema) for name, schema in components.items()},
+                "schemas": {n: _for_openapi(schema) for n, schema in components.items() if n not in inline},
                 "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
             },
             "security": [{"key": []}],
@@ -67,6 +68,11 @@ def _types(routes: Iterable[Route[Any, Any]]) -> list[Any]:
     return list(found.values())
 
 
+def _name(schema: dict[str, Any]) -> str:
+    reference: str = schema["$ref"]
+    return reference.rpartition("/")[2]
+
+
 def _key(wanted: Any) -> str:
     return repr(wanted)
 
@@ -77,8 +83,7 @@ def _operation(
     operation: dict[str, Any] = {"operationId": route.name, "summary": route.summary, "tags": [route.tag]}
     parameters = _path_parameters(route)
     if route.query is not Nothing:
-        name = schema_of[_key(route.query)]["$ref"].rpartition("/")[2]
-        parameters += _query_parameters(components[name])
+        parameters += _query_parameters(components[_name(schema_of[_key(route.query)])])
     if parameters:
         operation["parameters"] = parameters
     if route.body is not Nothing:
@@ -164,6 +169,8 @@ def _for_openapi(schema: dict[str, Any]) -> dict[str, Any]:
         schema["enum"] = [*schema["enum"], *([None] if nullable else [])]
     if "description" in schema:
         schema["description"] = inspect.cleandoc(schema["description"])
+    if not schema.get("required", True):
+        del schema["required"]
     if "properties" in schema:
         schema["properties"] = {name: _for_openapi(inner) for name, inner in schema["properties"].items()}
     for nested in ("items", "additionalProperties"):
