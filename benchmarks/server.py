@@ -67,7 +67,7 @@ def fill(path: str, count: int) -> None:
 @contextmanager
 def server(path: str, *, durability: str = "normal") -> Generator[tuple[str, Callable[[], float]]]:
     """A server on one core in a process of its own: its URL, and the CPU seconds that it has used."""
-    command = [sys.executable, "-m", "flovyn", "server", "--dev", "--grpc-port", "0", "--db", path]
+    command = [sys.executable, "-m", "flovyn", "server", "--dev", "--grpc-port", "0", "--no-http", "--db", path]
     process = subprocess.Popen([*command, "--durability", durability], stdout=subprocess.PIPE, text=True)
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(process.pid, {max(os.sched_getaffinity(0))})

@@ -20,7 +20,7 @@ class Flovyn:
 
     def __call__(self, *arguments: str) -> tuple[int, str, str]:
         """Exit code, standard output, standard error."""
-        for name in ("FLOVYN_WORKER_TOKEN", "FLOVYN_ORG_ID"):
+        for name in ("FLOVYN_WORKER_TOKEN", "FLOVYN_API_KEY", "FLOVYN_ORG_ID", "CONFIG_FILE"):
             self._monkeypatch.delenv(name, raising=False)
         self._monkeypatch.setattr(sys, "argv", ["flovyn", *arguments])
         with pytest.raises(SystemExit) as ended:

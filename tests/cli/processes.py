@@ -22,6 +22,8 @@ class ServerProcess:
     org_id: str
     org_slug: str
     token: str
+    api_key: str
+    http_url: str
 
     def end(self, number: int = signal.SIGTERM) -> int:
         """Send the signal and wait; the process's exit code."""
@@ -37,16 +39,24 @@ def environment(**extra: str) -> dict[str, str]:
 @contextmanager
 def server_process(*options: str) -> Generator[ServerProcess]:
     """A development server with these options, killed at the end if it still runs."""
-    command = [sys.executable, "-m", "flovyn", "server", "--dev", "--grpc-port", "0", *options]
+    command = [sys.executable, "-m", "flovyn", "server", "--dev", "--grpc-port", "0", "--http-port", "0", *options]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment())
     try:
         assert process.stdout is not None
-        said = dict(line.split(" ", 1) for line in (process.stdout.readline().rstrip("\n") for _ in range(3)) if line)
-        if len(said) != 3:
+        said = dict(line.split(" ", 1) for line in (process.stdout.readline().rstrip("\n") for _ in range(5)) if line)
+        if len(said) != 5:
             process.kill()
             raise AssertionError(f"the server said {said} and then: {process.communicate()[1]}")
         org_id, org_slug = said["org"].split(" ")
-        yield ServerProcess(process, f"http://{said['grpc']}", org_id, org_slug, said["token"])
+        yield ServerProcess(
+            process,
+            f"http://{said['grpc']}",
+            org_id,
+            org_slug,
+            said["token"],
+            said["api-key"],
+            f"http://{said['http']}",
+        )
     finally:
         process.kill()
         process.communicate()

@@ -86,7 +86,7 @@ def test_what_was_acknowledged_survives_a_kill(tmp_path: Path) -> None:
 
 def test_a_key_of_ones_own_comes_from_the_environment(tmp_path: Path) -> None:
     org = "6ba7b810-9dad-41d1-80b4-00c04fd430c8"
-    command = [sys.executable, "-m", "flovyn", "server", "--db", ":memory:", "--grpc-port", "0"]
+    command = [sys.executable, "-m", "flovyn", "server", "--db", ":memory:", "--grpc-port", "0", "--no-http"]
     env = environment(FLOVYN_WORKER_TOKEN="secret", FLOVYN_ORG_ID=org)
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
     try:
@@ -105,7 +105,10 @@ def test_a_key_of_ones_own_comes_from_the_environment(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        ((), "flovyn: a server needs a token (FLOVYN_WORKER_TOKEN); only development mode (--dev) brings its own"),
+        (
+            (),
+            "flovyn: a server needs a token (FLOVYN_WORKER_TOKEN), or a file that names organisations and keys ",
+        ),
         (("--dev", "--host", "0.0.0.0"), "flovyn: development mode listens only at addresses of this machine"),
         (("--dev", "--worker-timeout", "0"), "flovyn: worker_timeout is 0.0; it must be over 0"),
         (("--dev", "--db", "/nowhere/flovyn.db"), "flovyn: cannot open the database file '/nowhere/flovyn.db'"),
@@ -113,7 +116,7 @@ def test_a_key_of_ones_own_comes_from_the_environment(tmp_path: Path) -> None:
 )
 def test_what_cannot_work_is_one_readable_line(flovyn: Flovyn, options: tuple[str, ...], text: str) -> None:
     db = () if "--db" in options else ("--db", ":memory:")
-    code, out, err = flovyn("server", *db, "--grpc-port", "0", *options)
+    code, out, err = flovyn("server", *db, "--grpc-port", "0", "--no-http", *options)
     assert (code, out) == (2, "")
     assert err.startswith(text)
     assert err.count("\n") == 1
@@ -124,7 +127,7 @@ def test_a_file_in_use_is_one_readable_line(flovyn: Flovyn, tmp_path: Path, monk
     path = str(tmp_path / "flovyn.db")
     store = Store(path)
     text = f"flovyn: the database file {path!r} is in use by another process; stop that server, or name another file\n"
-    assert flovyn("server", "--dev", "--db", path, "--grpc-port", "0") == (2, "", text)
+    assert flovyn("server", "--dev", "--db", path, "--grpc-port", "0", "--no-http") == (2, "", text)
     store.close()
 
 

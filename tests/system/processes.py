@@ -46,7 +46,7 @@ async def _running(*command: str | Path) -> AsyncGenerator[Process]:
 @asynccontextmanager
 async def server(db: Path, *, port: int = 0) -> AsyncGenerator[ServerProcess]:
     """Run a server in development mode; it is up when the block begins."""
-    command = ("-m", "flovyn", "server", "--dev", "--db", db, "--grpc-port", str(port))
+    command = ("-m", "flovyn", "server", "--dev", "--db", db, "--grpc-port", str(port), "--no-http")
     async with _running(*command) as process:
         assert process.stdout is not None
         text = b""
