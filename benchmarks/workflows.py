@@ -48,18 +48,8 @@ async def one_task(ctx: WorkflowContext, number: int) -> int:
 def server() -> Generator[tuple[str, str, str]]:
     """A server in a process of its own: its URL, organisation and token."""
     with tempfile.TemporaryDirectory() as directory:
-        command = [
-            sys.executable,
-            "-m",
-            "flovyn",
-            "server",
-            "--dev",
-            "--grpc-port",
-            "0",
-            "--no-http",
-            "--db",
-            f"{directory}/db",
-        ]
+        ports = ("--grpc-port", "0", "--no-http")
+        command = [sys.executable, "-m", "flovyn", "server", "--dev", *ports, "--db", f"{directory}/db"]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         try:
             assert process.stdout is not None

@@ -37,13 +37,16 @@ class Page(Generic[T]):
     total: int
 
 
+_ABSENT: Final = msgspec.Raw()
+
+
 class _Started(msgspec.Struct):
     input: msgspec.Raw = NULL
     metadata: dict[str, str] = {}
 
 
 class _Ended(msgspec.Struct):
-    output: msgspec.Raw | None = None
+    output: msgspec.Raw = _ABSENT
     error: str | None = None
     reason: str | None = None
 
@@ -138,7 +141,7 @@ class Views:
             payload=started.input,
             metadata=started.metadata,
             parent_id=self.parent_id(run),
-            output=ended.output,
+            output=ended.output if bytes(ended.output) else None,
             error=ended.reason if ended.error is None else ended.error,
             updated_at=last.created_at,
             retries=self._store.runs.retries(run.n),

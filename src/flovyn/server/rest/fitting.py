@@ -41,15 +41,14 @@ class Schemas:
         if validator is None:
             return
         from jsonschema.exceptions import best_match
-        from referencing.exceptions import Unresolvable
 
         try:
             fault = best_match(validator.iter_errors(msgspec.json.decode(payload)))
-        except Unresolvable as error:
-            _log.warning("the input schema of %s %r has a reference to nowhere: %s", of, kind, error)
-            return
         except RecursionError:
             raise InvalidArgument(f"{field} is nested too deeply to be checked against its schema") from None
+        except Exception as error:  # noqa: BLE001 - a reference to nowhere, a pattern that is none, and what else there is
+            _complain(kind, error)
+            return
         if fault is not None:
             what = _shortened(fault.message)
             raise InvalidArgument(
@@ -60,20 +59,22 @@ class Schemas:
 def _compile(schema: bytes, kind: str) -> Any:
     """What checks values against a schema, or None if it is none. References lead nowhere but into the schema."""
     from jsonschema import Draft202012Validator
-    from jsonschema.exceptions import SchemaError
     from jsonschema.validators import validator_for
     from referencing.jsonschema import EMPTY_REGISTRY
 
-    decoded = msgspec.json.decode(schema)
-    validator: Any = validator_for(decoded, default=Draft202012Validator)
     try:
+        decoded = msgspec.json.decode(schema)
+        validator: Any = validator_for(decoded, default=Draft202012Validator)
         validator.check_schema(decoded)
-    except SchemaError as error:
-        _log.warning(
-            "the input schema of %r is no JSON Schema, so no input is checked against it: %s", kind, error.message
-        )
+    except Exception as error:  # noqa: BLE001 - a worker may have registered anything
+        _complain(kind, error)
         return None
     return validator(decoded, registry=EMPTY_REGISTRY)
+
+
+def _complain(kind: str, error: Exception) -> None:
+    text = _shortened(str(getattr(error, "message", error)))
+    _log.warning("the input schema of %r cannot be used, so nothing is checked against it: %s", kind, text)
 
 
 def _shortened(text: str, limit: int = 300) -> str:

@@ -84,7 +84,10 @@ ROUTES: Final[tuple[Route[Any, Any], ...]] = (
         _ENDED,
         body=Cancel,
     ),
-    Route("DELETE", BASE, "deleteWorkflow", _SUMMARY, "workflows", delete, {200: Cancelled}, _ENDED, query=Cancel),
+    *(
+        Route("DELETE", where, name, _SUMMARY, "workflows", delete, {200: Cancelled}, _ENDED, query=Cancel)
+        for where, name in ((BASE, "deleteWorkflow"), (f"{BASE}/cancel", "deleteWorkflowByCancelling"))
+    ),
     Route(
         "POST",
         f"{BASE}/retry",
