@@ -10,6 +10,7 @@ import anyio
 import pytest
 
 from flovyn.errors import InvalidArgument
+from flovyn.wire.channel import Channel
 from flovyn.wire.messages.flovyn import v1 as pb
 from rest.rest_world import ACME, Rest, rest
 from rest.test_workflows import timeless
@@ -45,8 +46,10 @@ async def register(served: Rest, schema: Any = SCHEMA, number: str = "1.0.0", **
 async def test_a_worker_is_shown_with_what_it_can_do() -> None:
     async with rest() as served:
         assert await served.get("/workers") == {"workers": [], "total": 0, "limit": 100, "offset": 0}
-        worker = await register(served)
-        page = await served.get("/workers")
+        async with Channel(served.server.url, token="worker-key") as channel:
+            served.channel = channel
+            worker = await register(served)
+            page = await served.get("/workers")
         assert page["total"] == 1
         assert timeless(page["workers"][0]) == {
             "id": worker,
@@ -62,7 +65,6 @@ async def test_a_worker_is_shown_with_what_it_can_do() -> None:
             "workflows": ["order"],
             "tasks": ["img/resize"],
         }
-        await served.channel.aclose()
         with anyio.fail_after(5):
             while (await served.get("/workers"))["workers"][0]["status"] != "OFFLINE":
                 await anyio.sleep(0.01)
