@@ -111,8 +111,14 @@ class Rest:
 
     async def register(self, *workflows: pb.WorkflowCapability, **fields: Any) -> str:
         request = pb.WorkerRegistrationRequest(
-            worker_name="w", worker_version="1.2", worker_type="UNIFIED", org_id=ACME.id, host_name="box",
-            process_id="7", workflows=list(workflows), **fields,
+            worker_name="w",
+            worker_version="1.2",
+            worker_type="UNIFIED",
+            org_id=ACME.id,
+            host_name="box",
+            process_id="7",
+            workflows=list(workflows),
+            **fields,
         )
         return (await self.channel.unary(methods.REGISTER_WORKER, request)).message.worker_id
 

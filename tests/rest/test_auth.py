@@ -39,7 +39,7 @@ def filled(path: str) -> str:
         (None, 401, "the call carries no authorization metadata; send `authorization: Bearer <token>`"),
         ("Basic abc", 401, "the authorization metadata is not of the form `Bearer <token>`"),
         ("Bearer nonsense", 401, "the token is not known to this server"),
-        ("Bearer ", 401, "the token is not known to this server"),
+        ("Bearer", 401, "the authorization metadata is not of the form `Bearer <token>`"),
         ("Bearer \xfc", 401, "the token is not known to this server"),
         ("Bearer worker-key", 403, "a worker key opens gRPC only; REST needs a user key"),
     ],
@@ -111,9 +111,15 @@ async def test_what_another_organisation_has_is_not_there_in_any_way() -> None:
             ("GET", "/workflow-definitions/KIND"),
             ("GET", "/task-definitions/KIND"),
         ]
-        there = {"RUN": made["run"], "TASK": made["task"], "PROMISE": made["promise"], "KEY": "of-promise", "KIND": "order"}
-        nowhere = dict.fromkeys(("RUN", "TASK", "PROMISE"), "00000000-0000-4000-8000-000000000000")
-        nowhere |= {"KEY": "nothing", "KIND": "nothing"}
+        there = {
+            "RUN": made["run"],
+            "TASK": made["task"],
+            "PROMISE": made["promise"],
+            "KEY": "of-promise",
+            "KIND": "order",
+        }
+        nowhere = {name: f"00000000-0000-4000-8000-{i:012}" for i, name in enumerate(("RUN", "TASK", "PROMISE"))}
+        nowhere |= {"KEY": "no-key", "KIND": "no-kind"}
         for method, path in paths:
             said: set[tuple[int, str]] = set()
             for names in (there, nowhere):
@@ -168,6 +174,12 @@ async def test_over_grpc_too_nothing_of_another_organisation_is_there() -> None:
             "task_execution_id": made["task"],
             "key": "k",
         }
-        for method in (methods.GET_EVENTS, methods.QUERY_WORKFLOW, methods.RESOLVE_PROMISE, methods.CANCEL_TASK, methods.GET_STATE):
+        for method in (
+            methods.GET_EVENTS,
+            methods.QUERY_WORKFLOW,
+            methods.RESOLVE_PROMISE,
+            methods.CANCEL_TASK,
+            methods.GET_STATE,
+        ):
             assert await refusal(url, "other-user", method, **ids) is NotFound
             assert await refusal(url, "user-key", method, **ids) is None

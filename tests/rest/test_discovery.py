@@ -19,7 +19,9 @@ pytestmark = pytest.mark.anyio
 
 SCHEMA = {
     "type": "object",
-    "properties": {"items": {"type": "array", "items": {"type": "object", "properties": {"price": {"type": "number"}}}}},
+    "properties": {
+        "items": {"type": "array", "items": {"type": "object", "properties": {"price": {"type": "number"}}}}
+    },
     "required": ["items"],
 }
 
@@ -107,7 +109,9 @@ async def test_definitions_are_shown_as_they_were_registered_and_outlive_their_w
 
 async def test_a_schema_that_is_no_json_is_refused_when_it_is_registered() -> None:
     async with rest() as served:
-        with pytest.raises(InvalidArgument, match=r"workflows\['order'\].input_schema is not JSON: .*; a schema is a JSON"):
+        with pytest.raises(
+            InvalidArgument, match=r"workflows\['order'\].input_schema is not JSON: .*; a schema is a JSON"
+        ):
             await served.register(pb.WorkflowCapability(kind="order", input_schema=b"{"))
         assert (await served.get("/workers"))["total"] == 0
 

@@ -28,10 +28,14 @@ async def promised(served: Rest, key: str | None = None) -> tuple[str, str]:
         ("reject", {"error": "no money"}, ("PROMISE_REJECTED", {"error": "no money"})),
     ],
 )
-async def test_a_promise_is_settled_once(key: str | None, what: str, body: dict[str, object], event: tuple[str, dict[str, object]]) -> None:
+async def test_a_promise_is_settled_once(
+    key: str | None, what: str, body: dict[str, object], event: tuple[str, dict[str, object]]
+) -> None:
     async with rest() as served:
         run, promise = await promised(served, key)
-        where = f"/promises/id:{promise}" if key is None else f"/promises/key:{key.replace('/', '%2F').replace('?', '%3F')}"
+        where = (
+            f"/promises/id:{promise}" if key is None else f"/promises/key:{key.replace('/', '%2F').replace('?', '%3F')}"
+        )
         settled = await served.post(f"{where}/{what}", body)
         assert settled == {"promiseId": promise, "resolved": True, "alreadyResolved": False}
         history = await served.get(f"/workflow-executions/{run}/events", since_sequence=3)

@@ -128,7 +128,9 @@ async def test_lists_hold_only_tasks_that_stand_alone() -> None:
         assert [task["id"] for task in page["tasks"]] == [second, first]
         assert (page["total"], page["limit"], page["offset"], "input" in page["tasks"][0]) == (2, 100, 0, False)
         assert (await served.get("/task-executions", status="RUNNING"))["total"] == 0
-        assert [task["id"] for task in (await served.get("/task-executions", queue="", kind="resize"))["tasks"]] == [first]
+        assert [task["id"] for task in (await served.get("/task-executions", queue="", kind="resize"))["tasks"]] == [
+            first
+        ]
 
 
 async def test_a_task_that_nobody_has_begun_can_be_withdrawn() -> None:

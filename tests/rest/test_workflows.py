@@ -99,7 +99,12 @@ async def test_what_is_left_out_has_a_default() -> None:
             "workflowExecutionId"
         ]
         shown = await served.get(f"/workflow-executions/{run}")
-        assert (shown["input"], shown["queue"], shown["version"], shown["metadata"]) == (None, "default", None, {"a": "b"})
+        assert (shown["input"], shown["queue"], shown["version"], shown["metadata"]) == (
+            None,
+            "default",
+            None,
+            {"a": "b"},
+        )
 
 
 @pytest.mark.parametrize(
@@ -223,7 +228,9 @@ async def test_events_are_a_bare_array_from_where_one_wants() -> None:
 async def test_state_is_what_was_recorded() -> None:
     async with rest() as served:
         run = await served.start()
-        await served.activate(set_state("a", b'{"n":1}'), set_state("b"), clear_state("b"), set_state("c", b"null"), suspend())
+        await served.activate(
+            set_state("a", b'{"n":1}'), set_state("b"), clear_state("b"), set_state("c", b"null"), suspend()
+        )
         assert await served.get(f"/workflow-executions/{run}/state") == {"state": {"a": {"n": 1}, "c": None}}
 
 
@@ -389,7 +396,11 @@ async def test_signalling_with_a_start_starts_once() -> None:
         }
         camel = {"workflowId": "cart-1", "workflowKind": "cart", "signalName": "add", "signalValue": 2}
         second = await served.post("/workflow-executions/signal-with-start", camel)
-        assert (second["workflowExecutionId"], second["workflowCreated"], second["signalEventSequence"]) == (run, False, 3)
+        assert (second["workflowExecutionId"], second["workflowCreated"], second["signalEventSequence"]) == (
+            run,
+            False,
+            3,
+        )
         shown = await served.get(f"/workflow-executions/{run}")
         assert (shown["input"], shown["queue"], shown["metadata"]) == ({"n": 1}, "q", {"a": "b"})
 

@@ -43,8 +43,10 @@ class News:
         listeners = self._listeners.setdefault(key, {})
         listeners[listener] = None
         try:
-            while not self._ended:
+            while True:
                 await listener.event.wait()
+                if self._ended:
+                    break
                 listener.event = anyio.Event()
                 yield
         finally:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -189,22 +189,25 @@ async def _running(
     """Everything that runs in a server; what the block raises leaves it as it is, never in a group."""
     raised: Exception | None = None
     drain = acceptor.Drain()
-    async with await _listen(host, grpc_port) as listener, anyio.create_task_group() as tasks:
-        if http is not None:
-            web_listener = await _listen(host, http_port)
-            http_port = web_listener.extra(SocketAttribute.local_port)
-            await tasks.start(http.serve, web_listener)
-        serve_grpc = partial(acceptor.serve, rpc.routes(shell), listener, on_disconnect=shell.disconnected, drain=drain)
-        address = await tasks.start(serve_grpc)
-        tasks.start_soon(shell.keep_time)
-        tasks.start_soon(shell.keep_writing)
-        try:
-            yield _Running(address[1], http, None if http is None else http_port)
-            await _come_to_rest(shell, http, drain)
-        except Exception as error:  # noqa: BLE001 - kept away from the task group, which would wrap it
-            raised = error
-        finally:
-            tasks.cancel_scope.cancel()
+    async with AsyncExitStack() as listeners:
+        grpc_listener = await listeners.enter_async_context(await _listen(host, grpc_port))
+        http_listener = None if http is None else await listeners.enter_async_context(await _listen(host, http_port))
+        serve_grpc = partial(
+            acceptor.serve, rpc.routes(shell), grpc_listener, on_disconnect=shell.disconnected, drain=drain
+        )
+        async with anyio.create_task_group() as tasks:
+            address = await tasks.start(serve_grpc)
+            if http is not None and http_listener is not None:
+                await tasks.start(http.serve, http_listener)
+            tasks.start_soon(shell.keep_time)
+            tasks.start_soon(shell.keep_writing)
+            try:
+                yield _Running(address[1], http, None if http_listener is None else _port(http_listener))
+                await _come_to_rest(shell, http, drain)
+            except Exception as error:  # noqa: BLE001 - kept away from the task group, which would wrap it
+                raised = error
+            finally:
+                tasks.cancel_scope.cancel()
     shell.write()
     if raised is not None:
         raise raised
@@ -215,6 +218,11 @@ async def _listen(host: str, port: int) -> Listener[SocketStream]:
         return await anyio.create_tcp_listener(local_host=host, local_port=port)
     except OSError as error:
         raise ConfigurationError(f"cannot listen at {host}:{port}: {error.strerror or error}") from error
+
+
+def _port(listener: Listener[SocketStream]) -> int:
+    port: int = listener.extra(SocketAttribute.local_port)
+    return port
 
 
 async def _come_to_rest(shell: Shell, http: HttpServer | None, drain: acceptor.Drain) -> None:

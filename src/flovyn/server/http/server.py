@@ -109,6 +109,7 @@ class _Connection:
         self._tasks = tasks
         self._sending = anyio.Lock()
         self._idle = SingleTask()
+        self._closed = False
         self._protocol = ProtocolWrapper(
             app,
             config,
@@ -132,33 +133,40 @@ class _Connection:
             await self._protocol.handle(RawData(b""))
         except _GONE:
             pass
-        await self._protocol.handle(Closed())
+        self._closed = True  # for reading; who has sent all may still want an answer
         await self._idle.stop()
+        await self._protocol.handle(Closed())
 
     async def _send(self, event: Event) -> None:
         if isinstance(event, RawData):
-            async with self._sending:
-                with anyio.move_on_after(limits.HTTP_STALL_S) as stalled, suppress(*_GONE):
-                    await self._stream.send(event.data)
-                    return
-            if stalled.cancelled_caught:
-                logger.info("a client did not read its answer for %g s", limits.HTTP_STALL_S)
-            await self._stream.aclose()
-            await self._protocol.handle(Closed())
+            if not await self._sent(event.data):
+                await self._close()
         elif isinstance(event, Closed):
-            await self._stream.aclose()
-            await self._protocol.handle(Closed())
+            await self._close()
         elif isinstance(event, Updated):
-            if event.idle:
+            if event.idle and not self._closed:
                 await self._idle.restart(self._tasks, self._close_when_idle)
             else:
                 await self._idle.stop()
 
+    async def _sent(self, data: bytes) -> bool:
+        async with self._sending:
+            with anyio.move_on_after(limits.HTTP_STALL_S) as bound, suppress(*_GONE):
+                await self._stream.send(data)
+                return True
+        if bound.cancelled_caught:
+            logger.info("a client did not read its answer for %g s", limits.HTTP_STALL_S)
+        return False
+
+    async def _close(self) -> None:
+        self._closed = True
+        await self._stream.aclose()
+        await self._protocol.handle(Closed())
+
     async def _close_when_idle(self) -> None:
         with anyio.move_on_after(limits.HTTP_IDLE_S):
             await self._context.terminated.wait()
-        await self._protocol.handle(Closed())
-        await self._stream.aclose()
+        await self._close()
 
 
 def _config() -> Config:
