@@ -37,7 +37,6 @@ def document() -> bytes:
     schema_of = dict(zip(map(_key, types), map(_for_openapi, schemas), strict=True))
     paths: dict[str, dict[str, Any]] = {}
     inline = {_name(schema_of[_key(route.query)]) for route in ROUTES}
-    inline -= {_name(schema_of[_key(route.body)]) for route in ROUTES if route.body is not Nothing}
     for route in ROUTES:
         where = _PARAMETER.sub(r"{\1}", route.path)
         paths.setdefault(where, {})[route.method.lower()] = _operation(route, schema_of, components)

@@ -25,6 +25,13 @@ class Cancel(msgspec.Struct, rename="camel", forbid_unknown_fields=True, kw_only
     requested_by: Annotated[str, Meta(max_length=limits.NAME_LENGTH, description="The key's own name if empty.")] = ""
 
 
+class CancelQuery(msgspec.Struct, rename="camel", forbid_unknown_fields=True, kw_only=True):
+    """The same in an address, which holds less."""
+
+    reason: Annotated[str, Meta(max_length=limits.NAME_LENGTH)] = ""
+    requested_by: Annotated[str, Meta(max_length=limits.NAME_LENGTH, description="The key's own name if empty.")] = ""
+
+
 class Cancelled(msgspec.Struct, rename="camel"):
     """What the request came to: the status is CANCELLED if it ended the execution at once."""
 
@@ -50,11 +57,11 @@ def cancel(asked: Asked[Nothing, Cancel]) -> Answer:
     return _cancel(asked, asked.body)
 
 
-def delete(asked: Asked[Cancel, Nothing]) -> Answer:
+def delete(asked: Asked[CancelQuery, Nothing]) -> Answer:
     return _cancel(asked, asked.query)
 
 
-def _cancel(asked: Asked[Any, Any], said: Cancel) -> Answer:
+def _cancel(asked: Asked[Any, Any], said: Cancel | CancelQuery) -> Answer:
     run_id = asked.path["id"]
     by = said.requested_by or asked.principal.id
     asked.engine.request_cancel(asked.caller, run_id, reason=said.reason, requested_by=by)
@@ -85,7 +92,7 @@ ROUTES: Final[tuple[Route[Any, Any], ...]] = (
         body=Cancel,
     ),
     *(
-        Route("DELETE", where, name, _SUMMARY, "workflows", delete, {200: Cancelled}, _ENDED, query=Cancel)
+        Route("DELETE", where, name, _SUMMARY, "workflows", delete, {200: Cancelled}, _ENDED, query=CancelQuery)
         for where, name in ((BASE, "deleteWorkflow"), (f"{BASE}/cancel", "deleteWorkflowByCancelling"))
     ),
     Route(
