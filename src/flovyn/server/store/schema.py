@@ -218,7 +218,7 @@ ALTER TABLE idempotency_key ADD COLUMN of TEXT NOT NULL DEFAULT 'workflow';
 _THIRD: Final = """
 CREATE INDEX run_listed ON run (org_id, n, kind, status, queue);
 ALTER TABLE task ADD COLUMN scheduled_at INTEGER;
-CREATE INDEX task_listed ON task (org_id, n, kind, status, queue) WHERE run IS NULL;
+CREATE INDEX task_listed ON task (org_id, n, kind, status, queue, run) WHERE run IS NULL;
 CREATE INDEX task_of_run ON task (run) WHERE run IS NOT NULL;
 CREATE INDEX task_scheduled ON task (scheduled_at) WHERE status = 'SCHEDULED';
 DROP INDEX task_deadline;
