@@ -23,7 +23,7 @@ from hyperframe.frame import (
 )
 
 from flovyn import errors
-from flovyn.server.acceptor import AcceptorOptions, Call, Peer, Routes, serve
+from flovyn.server.acceptor import AcceptorOptions, Call, Drain, Peer, Routes, serve
 from flovyn.wire.channel import Channel
 from wire.peers import (
     COUNT,
@@ -534,3 +534,37 @@ async def test_grpcio_as_a_client() -> None:
     assert seen["deadline"][0] == "DEADLINE_EXCEEDED"
     assert seen["unknown"] == ("UNIMPLEMENTED", "no such method: /a.B/C")
     assert service.cancelled == 2
+
+
+async def test_coming_to_rest_answers_what_is_under_way_and_refuses_what_comes_later() -> None:
+    service = Service()
+    drain, let_go = Drain(), anyio.Event()
+    begun = anyio.Event()
+
+    async def slow(call: Call, request: bytes) -> bytes:
+        begun.set()
+        await let_go.wait()
+        return request
+
+    service.routes = Routes()
+    service.routes.unary(HANG, slow)
+    service.routes.unary(ECHO, service.echo)
+    answers: list[bytes] = []
+    with anyio.fail_after(5):
+        async with serving(service.routes, drain=drain) as url, Channel(url) as channel:
+
+            async def call() -> None:
+                answers.append((await channel.unary(HANG, b"slow")).message)
+
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(call)
+                await begun.wait()
+                tasks.start_soon(drain.rest)
+                await until(lambda: drain.accepting.cancel_called)
+                with pytest.raises(errors.ServerUnavailable, match="the server is about to end; nothing has happened"):
+                    await channel.unary(ECHO, b"late")
+                with pytest.raises(errors.ServerUnavailable):
+                    await alive(url)
+                let_go.set()
+            assert answers == [b"slow"]
+            await drain.rest()  # which is immediate now

@@ -22,7 +22,7 @@ from hyperframe.frame import (
     WindowUpdateFrame,
 )
 
-from flovyn.server.acceptor import AcceptorOptions, Call, Peer, Routes, serve
+from flovyn.server.acceptor import AcceptorOptions, Call, Drain, Peer, Routes, serve
 from flovyn.wire.transport import Method, Shape
 
 ECHO = Method("/test.Test/Echo", bytes, bytes, Shape.UNARY)
@@ -43,11 +43,14 @@ async def until(condition: Callable[[], bool]) -> None:
 
 @asynccontextmanager
 async def serving(
-    routes: Routes, options: AcceptorOptions | None = None, on_disconnect: Callable[[Peer], None] = lambda _: None
+    routes: Routes,
+    options: AcceptorOptions | None = None,
+    on_disconnect: Callable[[Peer], None] = lambda _: None,
+    drain: Drain | None = None,
 ) -> AsyncGenerator[str]:
     """An acceptor on a free port; gives its URL."""
     async with anyio.create_task_group() as tasks:
-        start: Any = partial(serve, routes, ("127.0.0.1", 0), options=options, on_disconnect=on_disconnect)
+        start: Any = partial(serve, routes, ("127.0.0.1", 0), options=options, on_disconnect=on_disconnect, drain=drain)
         host, port = await tasks.start(start)
         yield f"http://{host}:{port}"
         tasks.cancel_scope.cancel()
