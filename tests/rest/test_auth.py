@@ -47,7 +47,7 @@ def filled(path: str) -> str:
 async def test_every_address_of_an_organisation_needs_a_user_key(header: str | None, status: int, text: str) -> None:
     async with rest() as served:
         del served.http.headers["authorization"]
-        headers = {} if header is None else {"authorization": header.encode("latin-1")}
+        headers = {} if header is None else {b"authorization": header.encode("latin-1")}
         for route in OF_ORGS:
             reply = await served.http.request(route.method, filled(route.path), headers=headers, content=b"{")
             assert (reply.status_code, reply.json()) == (status, {"error": text})

@@ -290,8 +290,9 @@ async def test_a_request_that_never_ends_does_not_keep_the_server(monkeypatch: p
         async with serve(http_port=0) as server:
             assert server.http_port is not None
             stream = await anyio.connect_tcp("127.0.0.1", server.http_port)
+            key = b"authorization: Bearer flovyn_sk_dev\r\n"
             await stream.send(
-                b"POST /api/orgs/dev/task-executions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer flovyn_sk_dev\r\ncontent-length: 9\r\n\r\n"
+                b"POST /api/orgs/dev/task-executions HTTP/1.1\r\nhost: x\r\n" + key + b"content-length: 9\r\n\r\n"
             )
             while not server.statistics().http_requests:
                 await anyio.sleep(0.001)

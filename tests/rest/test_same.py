@@ -16,7 +16,7 @@ from server.world import complete, create_promise, fail, suspend
 
 pytestmark = pytest.mark.anyio
 
-PAYLOAD = {"n": 1, "text": "ü\u0000", "list": [1.5, None, True, {}]}
+PAYLOAD: Any = {"n": 1, "text": "ü\u0000", "list": [1.5, None, True]}
 
 
 class OverRest:
@@ -35,7 +35,13 @@ class OverRest:
         return int((await self.served.post(f"/workflow-executions/{run}/signal", body))["signalEventSequence"])
 
     async def signal_with_start(self, key: str, kind: str, name: str, value: Any) -> tuple[str, bool, int]:
-        body = {"workflowId": key, "workflowKind": kind, "workflowInput": PAYLOAD, "signalName": name, "signalValue": value}
+        body = {
+            "workflowId": key,
+            "workflowKind": kind,
+            "workflowInput": PAYLOAD,
+            "signalName": name,
+            "signalValue": value,
+        }
         reply = await self.served.post("/workflow-executions/signal-with-start", body)
         return reply["workflowExecutionId"], reply["workflowCreated"], reply["signalEventSequence"]
 
@@ -127,7 +133,9 @@ async def script(served: Rest, client: OverRest | OverGrpc) -> list[Any]:
     answers.append(run == await client.start("order", None, idempotencyKey="k"))
     await served.activate(create_promise("a"), create_promise("b"), suspend())
     answers.append(await client.signal(run, "go", PAYLOAD))
-    promises = [data["promiseId"] for _, event_type, data in await client.events(run) if event_type == "PROMISE_CREATED"]
+    promises = [
+        data["promiseId"] for _, event_type, data in await client.events(run) if event_type == "PROMISE_CREATED"
+    ]
     await client.resolve(promises[0], PAYLOAD)
     await client.resolve(promises[0], 2)
     await client.reject(promises[1], "no ü")

@@ -29,8 +29,8 @@ enabled = true
 
 [auth.static_api_key]
 keys = [
-  {{ key = "flovyn_sk_test_0123456789abcdef", org_id = "{ORG}", principal_type = "User", principal_id = "api:test", role = "ADMIN" }},
-  {{ key = "flovyn_wk_test_0123456789abcdef", org_id = "{ORG}", principal_type = "Worker", principal_id = "worker:test" }},
+  {{ key = "flovyn_sk_test_1", org_id = "{ORG}", principal_type = "User", principal_id = "api:test", role = "ADMIN" }},
+  {{ key = "flovyn_wk_test_1", org_id = "{ORG}", principal_type = "Worker", principal_id = "worker:test" }},
 ]
 
 [auth.endpoints.http]
@@ -69,12 +69,11 @@ def test_the_configuration_of_the_platforms_harness_is_understood(
     assert settings.access is not None
     assert settings.access.orgs == (Org(ORG, "test-1a2b3c4d", "Test Organization", "FREE"),)
     assert settings.access.keys == (
-        Key("flovyn_sk_test_0123456789abcdef", ORG, "User", "api:test"),
-        Key("flovyn_wk_test_0123456789abcdef", ORG, "Worker", "worker:test"),
+        Key("flovyn_sk_test_1", ORG, "User", "api:test"),
+        Key("flovyn_wk_test_1", ORG, "Worker", "worker:test"),
     )
     assert caplog.messages == [
-        "environment variable DATABASE_URL: database_url is not used: a PostgreSQL address: this server keeps everything "
-        "in its SQLite file",
+        "environment variable DATABASE_URL: database_url is not used: this server keeps everything in its SQLite file",
         "environment variable NATS__ENABLED: nats is not used: this server needs no message broker",
     ]
     assert "secret" not in caplog.text
@@ -83,7 +82,8 @@ def test_the_configuration_of_the_platforms_harness_is_understood(
 def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
     file = written(
         tmp_path,
-        'server_port = 1\ngrpc_server_port = 2\nhost = "0.0.0.0"\ndb = "a.db"\ndurability = "full"\nworker_timeout = 30',
+        'server_port = 1\ngrpc_server_port = 2\nhost = "0.0.0.0"\ndb = "a.db"\n'
+        'durability = "full"\nworker_timeout = 30\n',
     )
     settings = load(file, {"SERVER_PORT": "3", "CONFIG_FILE": "/nowhere"})
     assert (settings.http_port, settings.grpc_port, settings.host, settings.db) == (3, 2, "0.0.0.0", "a.db")
@@ -91,7 +91,8 @@ def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "db"), [("sqlite:///data/a.db", "data/a.db"), ("sqlite:////data/a.db", "/data/a.db"), ("sqlite://", ":memory:")]
+    ("url", "db"),
+    [("sqlite:///data/a.db", "data/a.db"), ("sqlite:////data/a.db", "/data/a.db"), ("sqlite://", ":memory:")],
 )
 def test_a_database_url_may_name_the_sqlite_file(url: str, db: str, caplog: pytest.LogCaptureFixture) -> None:
     assert load(None, {"DATABASE_URL": url}).db == db
@@ -131,7 +132,10 @@ def keys(**fields: Any) -> str:
         ("db = 1", "db is 1; it must be the name of a file"),
         ("durability = 'some'", "durability is 'some'; it must be 'normal' or 'full'"),
         ("worker_timeout = 'long'", "worker_timeout is 'long'; it must be a number of seconds"),
-        ("database_url = 'mysql://u:hidden-secret@h/d'", "database_url has the scheme 'mysql'; give a file as sqlite:///path"),
+        (
+            "database_url = 'mysql://u:hidden-secret@h/d'",
+            "database_url has the scheme 'mysql'; give a file as sqlite:///path",
+        ),
         ("database_url = 7", "database_url is a int; it must be a text"),
         ("db = 'a'\ndatabase_url = 'sqlite:///b'", "database_url stands beside db; give one of them"),
         ("serverport = 1", "serverport is not known to this server, which ignores nothing: remove it"),
@@ -141,10 +145,22 @@ def keys(**fields: Any) -> str:
         ("[auth]\nenabled = false", "auth.enabled is false: this server is never open to all"),
         ("[auth]\nenabled = 'no'", "auth.enabled is 'no'; it must be true"),
         ("[auth.endpoints.http]\nauthenticators = []", "auth.endpoints.http.authenticators is []; this server knows"),
-        ("[auth.endpoints.grpc]\nauthenticators = ['jwt']", "auth.endpoints.grpc.authenticators is ['jwt']; this server"),
-        ("[auth.endpoints.grpc]\nauthenticators = [1]", "auth.endpoints.grpc.authenticators is [1]; it must be a list of"),
-        ("[auth.endpoints.grpc]\nauthenticators = 'x'", "auth.endpoints.grpc.authenticators is 'x'; it must be a list of"),
-        ("[auth.endpoints.http]\nauthorizer = 'none'", "auth.endpoints.http.authorizer is 'none'; this server knows the"),
+        (
+            "[auth.endpoints.grpc]\nauthenticators = ['jwt']",
+            "auth.endpoints.grpc.authenticators is ['jwt']; this server",
+        ),
+        (
+            "[auth.endpoints.grpc]\nauthenticators = [1]",
+            "auth.endpoints.grpc.authenticators is [1]; it must be a list of",
+        ),
+        (
+            "[auth.endpoints.grpc]\nauthenticators = 'x'",
+            "auth.endpoints.grpc.authenticators is 'x'; it must be a list of",
+        ),
+        (
+            "[auth.endpoints.http]\nauthorizer = 'none'",
+            "auth.endpoints.http.authorizer is 'none'; this server knows the",
+        ),
         ("[auth.endpoints.http]\nexclude_paths = ['/api/orgs']", "names '/api/orgs', but only what begins with /_/ or"),
         ("[auth.endpoints.grpc]\nexclude_paths = ['/x']", "names '/x', but no RPC is open to callers without a key"),
         (ORGS, "auth.static_api_key.keys is missing; name organisations and keys"),
@@ -153,7 +169,10 @@ def keys(**fields: Any) -> str:
         ("orgs = [7]\n[auth.static_api_key]\nkeys = []", "orgs must be a list of tables, which item 0 is not"),
         ("orgs = []\n[auth.static_api_key]\nkeys = []", "a server needs at least one organisation"),
         (f"{ORGS}[auth.static_api_key]\nkeys = []", "a server needs at least one key"),
-        (f"{ORGS}colour = 'red'\n[auth.static_api_key]\nkeys = []", "orgs[0].colour is not known to this server; a table has"),
+        (
+            f"{ORGS}colour = 'red'\n[auth.static_api_key]\nkeys = []",
+            "orgs[0].colour is not known to this server; a table has",
+        ),
         (f"{ORGS}slug = 1\n[auth.static_api_key]\nkeys = []", "orgs[0].slug is a int; it must be a text"),
         ("[[orgs]]\nslug = 'a'\n[auth.static_api_key]\nkeys = []", "orgs has a table without an id"),
         ("[[orgs]]\nid = 'acme'\n[auth.static_api_key]\nkeys = []", "the organisation 'acme' is not a UUID"),

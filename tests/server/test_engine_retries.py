@@ -53,7 +53,10 @@ def test_tasks_that_were_cancelled_with_it_are_told_of() -> None:
     retry(world, run)
     assert world.history(run)[-2:] == [
         ("TASK_CANCELLED", {"taskExecutionId": task_id(1), "kind": "charge", "reason": "Task cancelled"}),
-        ("TASK_FAILED", {"taskExecutionId": task_id(1), "error": "Task cancelled", "kind": "charge", "retryable": False}),
+        (
+            "TASK_FAILED",
+            {"taskExecutionId": task_id(1), "error": "Task cancelled", "kind": "charge", "retryable": False},
+        ),
     ]
     world.activate(complete())
     world.sound()
@@ -102,7 +105,9 @@ def test_promises_can_be_settled_again() -> None:
     ],
     ids=["completed", "failed", "cancelled"],
 )
-def test_the_ends_of_children_are_told_that_came_while_it_counted_as_ended(how: object, event: str, data: dict[str, object]) -> None:
+def test_the_ends_of_children_are_told_that_came_while_it_counted_as_ended(
+    how: object, event: str, data: dict[str, object]
+) -> None:
     world = World()
     run = world.start()
     world.activate(schedule_child(0), schedule_child(1), suspend())

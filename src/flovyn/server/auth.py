@@ -184,7 +184,8 @@ class Keys:
                 raise ConfigurationError(
                     f"one key is listed for the organisations {known.org_id} and {key.org_id}; give each its own"
                 )
-            principals[shown] = Principal(key.org_id, known.types | {key.type}, known.id or key.principal_id)
+            of_this = frozenset[PrincipalType]([key.type])
+            principals[shown] = Principal(key.org_id, known.types | of_this, known.id or key.principal_id)
         if not principals:
             raise ConfigurationError("a server needs at least one key")
         self._principals = tuple(principals.items())

@@ -60,7 +60,7 @@ KNOWN: Final[dict[str, str]] = {
 """The keys that mean something here."""
 
 TOLERATED: Final[dict[str, str]] = {
-    "database_url": "a PostgreSQL address: this server keeps everything in its SQLite file",
+    "database_url": "this server keeps everything in its SQLite file",
     "nats": "this server needs no message broker",
     "otel": "this server exports no traces",
     "metrics": "this server exports no metrics",

@@ -73,10 +73,11 @@ class Entry:
         Raises:
             ConfigurationError: It is something else.
         """
-        values: list[object] = self.of(list, "a list of texts")
-        if not all(isinstance(value, str) for value in values):
+        values = cast("list[object]", self.of(list, "a list of texts"))
+        texts = [value for value in values if isinstance(value, str)]
+        if len(texts) < len(values):
             self.refuse(f"is {self.value!r}; it must be a list of texts")
-        return cast("list[str]", values)
+        return texts
 
     def tables(self) -> list[dict[str, Entry]]:
         """Its value, a list of tables, each with entries of its own.
@@ -84,10 +85,11 @@ class Entry:
         Raises:
             ConfigurationError: It is something else.
         """
-        if not isinstance(self.value, list):
+        value: Any = self.value
+        if not isinstance(value, list):
             self.refuse("must be a list of tables")
         tables: list[dict[str, Entry]] = []
-        for index, table in enumerate(cast("list[object]", self.value)):
+        for index, table in enumerate(cast("list[object]", value)):
             if not isinstance(table, dict):
                 self.refuse(f"must be a list of tables, which item {index} is not")
             items = cast("dict[str, Any]", table).items()
@@ -129,10 +131,8 @@ def _of_file(name: str) -> dict[str, Entry]:
 def _flat(table: Mapping[str, Any], prefix: str) -> list[tuple[str, Any]]:
     found: list[tuple[str, Any]] = []
     for name, value in table.items():
-        if isinstance(value, dict) and value:
-            found += _flat(cast("dict[str, Any]", value), f"{prefix}{name}.")
-        else:
-            found.append((f"{prefix}{name}", value))
+        inner = cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+        found += _flat(inner, f"{prefix}{name}.") if inner else [(f"{prefix}{name}", value)]
     return found
 
 

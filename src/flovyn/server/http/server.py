@@ -178,5 +178,5 @@ def _config() -> Config:
 
 
 def _address(stream: ByteStream, which: Any) -> tuple[str, int] | None:
-    address: Any = stream.extra(which, None)
-    return (str(address[0]), int(address[1])) if isinstance(address, tuple) and len(address) >= 2 else None
+    address: tuple[str, int] | str | None = stream.extra(which, None)
+    return None if address is None or isinstance(address, str) else (address[0], address[1])

@@ -10,7 +10,6 @@ import anyio
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-    from types import TracebackType
 
     from anyio.abc import TaskGroup
     from anyio.streams.memory import MemoryObjectSendStream
@@ -116,9 +115,7 @@ class Tasks:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, exc_type: object, exc_value: object, tb: object) -> None:
         """Its task group is somebody else's to close."""
 
     async def _answer(
@@ -131,7 +128,7 @@ class Tasks:
         try:
             await app(scope, incoming.receive, send, _no_threads, _no_threads)
         except Exception:
-            logger.exception("answering %s %s failed", scope.get("method"), scope.get("path"))
+            logger.exception("answering %s failed", scope["type"])
         finally:
             incoming.close()
             del self._live[incoming]

@@ -40,10 +40,11 @@ class Schemas:
         validator = None if schema is None else self._compiled(schema, kind)
         if validator is None:
             return
-        from jsonschema.exceptions import best_match
+        from jsonschema import exceptions
 
+        library: Any = exceptions  # which has no types
         try:
-            fault = best_match(validator.iter_errors(msgspec.json.decode(payload)))
+            fault = library.best_match(validator.iter_errors(msgspec.json.decode(payload)))
         except RecursionError:
             raise InvalidArgument(f"{field} is nested too deeply to be checked against its schema") from None
         except Exception as error:  # noqa: BLE001 - a reference to nowhere, a pattern that is none, and what else there is
