@@ -84,8 +84,13 @@ NAME_LENGTH: Final = 255
 """The longest kind, timer id, operation name, state key, idempotency key, worker name and version."""
 
 IDEMPOTENCY_TTL_DEFAULT_S: Final = 86_400
+"""How long an idempotency key counts that says nothing of it."""
+
 IDEMPOTENCY_TTL_MIN_S: Final = 1
+"""The shortest time that a key can ask to count for."""
+
 IDEMPOTENCY_TTL_MAX_S: Final = 2_592_000
+"""The longest."""
 
 EXPIRED_KEYS_PURGE_MS: Final = 300_000
 """How often expired idempotency keys are swept away; an expired key counts for nothing before that too."""
