@@ -22,6 +22,7 @@ import pytest
 from cli.commands import Flovyn
 from cli.processes import ServerProcess, environment, server_process
 from flovyn.server.auth import DEV_API_KEY, DEV_ORG_ID, DEV_TOKEN
+from flovyn.server.store import Store
 from flovyn.wire import methods
 from flovyn.wire.channel import Channel
 from flovyn.wire.messages.flovyn import v1 as pb
@@ -251,9 +252,7 @@ def test_what_cannot_work_is_one_readable_line(
     connection = sqlite3.connect("newer.db")
     connection.executescript("CREATE TABLE t (x); PRAGMA user_version = 99; PRAGMA application_id = 0x464C4F56")
     connection.close()
-    with process("--dev", "--no-http", "--grpc-port", "0", "--db", "half.db", lines=1) as (running, _):
-        running.terminate()
-        running.wait(10)
+    Store("half.db").close()
     whole = Path("half.db").read_bytes()
     Path("half.db").write_bytes(whole[:4096] + b"\xff" * (len(whole) - 4096))
     code, out, err = flovyn(

@@ -6,6 +6,7 @@ import ast
 import re
 import sys
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 from flovyn.server import limits
@@ -28,7 +29,7 @@ def _limits() -> str:
     path = Path(limits.__file__)
     nodes = ast.parse(path.read_text(encoding="utf-8")).body
     rows = [("constant", "value", "meaning")]
-    for node, after in zip(nodes, nodes[1:], strict=False):
+    for node, after in pairwise(nodes):
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
             name = node.target.id
             assert isinstance(after, ast.Expr), f"{name} has no docstring"

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
-import httpx
+import httpx2
 
 from flovyn.server import Access, Key, Org, Server, serve
 from flovyn.server.engine.invariants import violations
@@ -45,7 +45,7 @@ _STATUS = {
 class Rest:
     """One server, seen by a user of REST, and by a worker over gRPC."""
 
-    def __init__(self, server: Server, http: httpx.AsyncClient, channel: Channel) -> None:
+    def __init__(self, server: Server, http: httpx2.AsyncClient, channel: Channel) -> None:
         self.server = server
         self.http = http
         self.channel = channel
@@ -54,7 +54,7 @@ class Rest:
 
     async def ask(
         self, method: str, path: str, body: Any = None, *, org: str = "acme", **options: Any
-    ) -> httpx.Response:
+    ) -> httpx2.Response:
         """A request for something of the organisation."""
         if body is not None:
             options["json"] = body
@@ -132,7 +132,7 @@ async def rest(**options: Any) -> AsyncGenerator[Rest]:
             assert server.http_url is not None
             headers = {"authorization": "Bearer user-key"}
             async with (
-                httpx.AsyncClient(base_url=server.http_url, headers=headers, trust_env=False) as http,
+                httpx2.AsyncClient(base_url=server.http_url, headers=headers, trust_env=False) as http,
                 Channel(server.url, token="worker-key") as channel,
             ):
                 yield Rest(server, http, channel)

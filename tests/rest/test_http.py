@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 
 import anyio
 import anyio.abc
-import httpx
+import httpx2
 import pytest
 
 from flovyn.errors import ConfigurationError
@@ -255,14 +255,14 @@ async def test_without_a_port_there_is_no_http() -> None:
 async def test_requests_that_are_under_way_at_the_end_are_answered_and_idle_connections_closed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    replies: list[httpx.Response] = []
+    replies: list[httpx2.Response] = []
     asked = anyio.Event()
     with anyio.fail_after(10):
         async with anyio.create_task_group() as tasks:
             async with serve(http_port=0) as server:
                 assert server.http_url is not None
                 headers = {"authorization": f"Bearer {server.api_key}"}
-                http = httpx.AsyncClient(base_url=server.http_url, headers=headers, trust_env=False)
+                http = httpx2.AsyncClient(base_url=server.http_url, headers=headers, trust_env=False)
                 assert (await http.get("/_/health")).status_code == 200
 
                 async def slowly() -> AsyncGenerator[bytes]:

@@ -121,15 +121,17 @@ class Shell:
         """The handler, with all settled after it (any call may move a lease, and many make work ready), and kept."""
 
         async def answer(call: C, request: Q) -> R:
+            outcome: R | FlovynError
             try:
-                reply = await handler(call, request)
-            except FlovynError:
-                await self.kept()  # a refusal, too, may tell of what is not yet
-                raise
+                outcome = await handler(call, request)
+            except FlovynError as error:
+                outcome = error
             finally:
                 self.settle()
-            await self.kept()
-            return reply
+            await self.kept()  # a refusal, too, may tell of what is not yet
+            if isinstance(outcome, FlovynError):
+                raise outcome
+            return outcome
 
         return answer
 
@@ -141,7 +143,7 @@ class Shell:
     async def poll(self, caller: Caller, poller: Poller, seconds: int, source: Source[T]) -> T | None:
         """Claim something now, or as soon as there is something, or nothing after so many seconds."""
         claimed = source.claim(caller, poller)
-        if claimed is None and seconds > 0:
+        if claimed is None and seconds > 0 and not self._ending:
             claimed = await self._wait_and_claim(caller, poller, seconds, source)
         self.settle()
         if claimed is not None:
@@ -165,7 +167,7 @@ class Shell:
         claimed: T | None = None
         try:
             with self.waiters.place(poller) as waiter, anyio.move_on_after(min(seconds, limits.POLL_CAP_S)):
-                while not self._ending:
+                while True:
                     await waiter.wait()
                     if self._ending:
                         break

@@ -61,7 +61,7 @@ class Endpoint:
     async def answer(self, request: Request) -> Response:
         """Answer a request, whatever comes of it."""
         route = self._routes["GET" if request.method == "HEAD" else request.method]
-        with anyio.move_on_after(limits.HTTP_REQUEST_S):
+        with anyio.move_on_after(limits.HTTP_REQUEST_S):  # noqa: ASYNC912 - whatever comes, a body was read or refused
             try:
                 asked = await self._ask(route, request)
                 answer = await self._step(route, asked)
