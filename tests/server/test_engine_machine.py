@@ -245,6 +245,26 @@ class Machine(RuleBasedStateMachine):
         except FailedPrecondition:
             assert self.world.status(run) in {"COMPLETED", "FAILED", "CANCELLED"}
 
+    @rule(data=st.data())
+    def retry(self, data: st.DataObject) -> None:
+        run = data.draw(st.sampled_from(self.runs))
+        failed = self.world.status(run) == "FAILED"
+        try:
+            self.world.engine.retries.retry(self.world.caller(), run, note="n", requested_by="me")
+        except FailedPrecondition:
+            row = self.world.run(run)
+            assert not failed or row.cancel_reason is not None or row.tells_parent
+        else:
+            assert failed
+            assert self.world.history(run)[: len(self.ended[run])] == self.ended.pop(run)
+
+    @rule(milliseconds=st.sampled_from([-1, 0, 300]), withdrawn=st.booleans())
+    def schedule_task(self, milliseconds: int, withdrawn: bool) -> None:
+        tasks, at = self.world.engine.tasks, self.world.now + milliseconds
+        task = tasks.submit(self.world.caller(), TaskWanted("charge", self.world.new_id(), scheduled_at=at)).task_id
+        if withdrawn:
+            tasks.withdraw(self.world.caller(), task)
+
     @rule(milliseconds=st.sampled_from([0, 1, 500, 1_000, 5_000, 60_000, 86_400_000]))
     def advance(self, milliseconds: int) -> None:
         self.world.advance(milliseconds)
