@@ -276,3 +276,15 @@ def test_without_the_packages_of_rest_the_command_says_so_and_serves_grpc(tmp_pa
         err = running.communicate(timeout=10)[1]
         assert err == "flovyn: HTTP needs starlette: pip install 'flovyn[server]', or turn HTTP off\n"
         assert running.returncode == 2
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limits of a process there")
+def test_a_disk_that_is_full_at_the_start_is_one_readable_line_and_no_harm(tmp_path: Path) -> None:
+    path = str(tmp_path / "flovyn.db")
+    command = [sys.executable, "-m", "flovyn", "server", "--dev", "--no-http", "--grpc-port", "0", "--db", path]
+    limited = ["sh", "-c", 'ulimit -f 8; exec "$@"', "sh", *command]
+    run = subprocess.run(limited, capture_output=True, text=True, env=environment(), timeout=20, check=False)
+    assert (run.returncode, run.stdout) == (2, "")
+    assert run.stderr.startswith(f"flovyn: cannot use the database file {path!r}: ")
+    assert run.stderr.count("\n") == 1
+    Store(path).close()
