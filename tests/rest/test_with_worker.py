@@ -11,6 +11,7 @@ import pytest
 
 import flovyn as sdk
 from flovyn import TaskContext, Worker, WorkflowContext, task, workflow
+from flovyn.testing import History, Replayer
 from rest.rest_world import ACME, Rest, rest
 
 pytestmark = pytest.mark.anyio
@@ -102,3 +103,17 @@ async def test_a_workflow_that_failed_goes_on_where_it_was() -> None:
         types = await served.types(run)
         assert types.count("WORKFLOW_EXECUTION_FAILED") == 1
         assert types.count("TASK_COMPLETED") == 2
+
+
+async def test_a_history_that_was_saved_from_rest_can_be_replayed(tmp_path_factory: pytest.TempPathFactory) -> None:
+    @workflow
+    async def order(ctx: WorkflowContext, amount: int) -> int:
+        return await ctx.schedule(charge, amount)
+
+    async with working(order) as served:
+        run = await served.start("order", input=3)
+        await until(served, run, "COMPLETED")
+        saved = tmp_path_factory.mktemp("histories") / f"{run}.json"
+        saved.write_bytes((await served.ask("GET", f"/workflow-executions/{run}/events")).content)
+    report = Replayer([order]).replay(History.read(saved))
+    assert (report.status, report.workflow_id) == ("equal", run)

@@ -136,7 +136,7 @@ HTTP_IDLE_S: Final = 60.0
 """How long an HTTP connection may stay silent between two requests, and before its first."""
 
 HTTP_STALL_S: Final = 20.0
-"""How long an HTTP client may leave a piece of its answer unread."""
+"""How long an HTTP client may leave the next 256 KiB of its answer unread."""
 
 PAGE_DEFAULT: Final = 100
 """Entries of a page of a list that says nothing of its length."""

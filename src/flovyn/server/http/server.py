@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import logging
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -28,9 +27,11 @@ __all__ = ["HttpServer"]
 logger: logging.Logger = logging.getLogger(__name__)
 
 _READ_SIZE = 64 * 1024
+_PIECE = 256 * 1024
 _GONE = (OSError, anyio.BrokenResourceError, anyio.ClosedResourceError)
 _OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _ACCEPT_PAUSE_S = 0.1
+_FAREWELL_S = 1.0
 
 
 class HttpServer:
@@ -90,13 +91,15 @@ class HttpServer:
         """The whole life of one connection. Raises nothing: one client must not end the server."""
         self._connections[stream] = None
         try:
-            async with stream, anyio.create_task_group() as tasks:
+            async with anyio.create_task_group() as tasks:
                 await _Connection(stream, self._app, self._config, self._context, Tasks(tasks, self._requests)).run()
         except _GONE:
             pass
         except Exception:
             logger.exception("an HTTP connection failed")
         finally:
+            with anyio.move_on_after(_FAREWELL_S, shield=True):
+                await stream.aclose()
             del self._connections[stream]
 
 
@@ -151,12 +154,16 @@ class _Connection:
 
     async def _sent(self, data: bytes) -> bool:
         async with self._sending:
-            with anyio.move_on_after(limits.HTTP_STALL_S) as bound, suppress(*_GONE):
-                await self._stream.send(data)
-                return True
-        if bound.cancelled_caught:
-            logger.info("a client did not read its answer for %g s", limits.HTTP_STALL_S)
-        return False
+            for start in range(0, len(data), _PIECE):
+                try:
+                    with anyio.fail_after(limits.HTTP_STALL_S):
+                        await self._stream.send(data[start : start + _PIECE])
+                except TimeoutError:
+                    logger.info("a client did not read its answer for %g s", limits.HTTP_STALL_S)
+                    return False
+                except _GONE:
+                    return False
+        return True
 
     async def _close(self) -> None:
         self._closed = True

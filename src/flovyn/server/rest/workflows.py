@@ -31,19 +31,18 @@ if TYPE_CHECKING:
     from flovyn.server.engine.views import RunView
     from flovyn.server.store.runs import EventRow, RunRow
 
-__all__ = ["ROUTES", "Status", "WorkflowKind", "WorkflowSummary", "summary"]
+__all__ = ["ROUTES", "Status"]
 
 BASE: Final = f"{ORG}/workflow-executions"
 _ALL_EVENTS: Final = 2**31 - 1
 
 Status = Literal["PENDING", "RUNNING", "WAITING", "COMPLETED", "FAILED", "CANCELLED"]
-WorkflowKind = Name
 
 
 class StartWorkflow(msgspec.Struct, rename="camel", forbid_unknown_fields=True, kw_only=True):
     """What is to be started."""
 
-    kind: WorkflowKind
+    kind: Name
     input: msgspec.Raw = msgspec.field(default_factory=null)
     queue: Queue = ""
     version: Version | None = None
