@@ -121,6 +121,7 @@ async def test_what_is_left_out_has_a_default() -> None:
         ({"kind": "k", "idempotencyKey": ""}, "body: Expected `str` of length >= 1 - at `$.idempotencyKey`"),
         ({"kind": "k", "metadata": {"a": "b"}, "labels": {"c": "d"}}, "metadata and labels are two names for the same"),
         ({"kind": "k", "idempotencyKey": "k", "idempotencyKeyTTL": "1y"}, "body: Expected `str` matching regex"),
+        ({"kind": "k", "idempotencyKeyTTL": "5m\n"}, "idempotencyKeyTTL '5m\\n' has a line end in it"),
         (
             {"kind": "k", "idempotencyKey": "k", "idempotencyKeyTTL": "31d"},
             "idempotency_key_ttl_seconds is 2678400; it must be between 1 and 2592000",

@@ -8,7 +8,9 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec import Meta
 
+from flovyn.errors import InvalidArgument
 from flovyn.server import limits
+from flovyn.server.engine import validation
 from flovyn.server.engine.payloads import NULL
 from flovyn.server.store.listing import Window
 
@@ -84,8 +86,16 @@ def moment(at_ms: int) -> datetime:
 
 
 def ttl_seconds(ttl: str | None) -> int | None:
-    """How many seconds a text such as ``2h`` stands for; the engine says whether they are too many."""
-    return None if ttl is None else int(ttl[:-1]) * _SECONDS_OF[ttl[-1]]
+    """How many seconds a text such as ``2h`` stands for; the engine says whether they are too many.
+
+    Raises:
+        InvalidArgument: A line ends behind it, which is all that the pattern lets through.
+    """
+    if ttl is None:
+        return None
+    if ttl.endswith("\n"):
+        raise InvalidArgument(f"idempotencyKeyTTL {validation.shown(ttl)} has a line end in it")
+    return int(ttl[:-1]) * _SECONDS_OF[ttl[-1]]
 
 
 def null() -> msgspec.Raw:
