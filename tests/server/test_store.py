@@ -13,6 +13,7 @@ import pytest
 from flovyn.errors import ConfigurationError, ServerUnavailable
 from flovyn.server.store import Store, schema
 from flovyn.server.store.keys import Target
+from flovyn.server.store.listing import Window, Wish
 from server.world import TIMEOUT_MS, World, suspend
 
 
@@ -185,3 +186,32 @@ def test_what_could_not_be_freed_is_freed_later(monkeypatch: pytest.MonkeyPatch)
     world.engine.tick()
     assert world.status(run) == "PENDING"
     world.sound()
+
+
+def test_a_file_of_the_second_schema_is_migrated_with_all_that_is_in_it(tmp_path: Path) -> None:
+    path = tmp_path / "old.db"
+    connection = sqlite3.connect(path)
+    for migration in schema.MIGRATIONS[:2]:
+        connection.executescript(migration)
+    connection.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
+    connection.executescript("""
+        PRAGMA user_version = 2;
+        INSERT INTO run (id, org_id, kind, queue, priority_ms, created_at, position, status, sequence,
+            external_sequence, claim_sequence, contested) VALUES ('r', 'o', 'k', 'q', 0, 1, 1, 'WAITING', 0, 0, 0, 0);
+        INSERT INTO task (id, org_id, kind, queue, created_at, position, max_retries, status, execution_count,
+            contested) VALUES ('t', 'o', 'k', 'q', 1, 1, 3, 'PENDING', 0, 0);
+        INSERT INTO worker VALUES ('w', 'o', 'name', '1', 'TASK', 'h', 'p', 1, 2);
+    """)
+    connection.close()
+    store = Store(str(path))
+    assert pragma_of(store, "user_version") == len(schema.MIGRATIONS)
+    (task,), (listed,) = store.listing.tasks("o", Wish(), Window(9)), store.listing.runs("o", Wish(), Window(9))
+    assert (task.id, task.scheduled_at, listed.id, listed.cancel_due_at) == ("t", None, "r", None)
+    worker = store.workers.find("o", "name")
+    assert worker is not None
+    assert (worker.seen_at, worker.team_id, worker.metadata) == (2, None, None)
+    store.close()
+
+
+def pragma_of(store: Store, name: str) -> Any:
+    return store.database.connection.execute(f"PRAGMA {name}").fetchone()[0]
