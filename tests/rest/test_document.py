@@ -137,7 +137,7 @@ CASES = [
 def test_whatever_it_is_sent_it_keeps_to_the_document(served: Served, operation: Any, mode: GenerationMode) -> None:
     profile = settings()
     bounded = settings(
-        max_examples=max(5, profile.max_examples // 8),
+        max_examples=max(5, profile.max_examples // 25),
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.function_scoped_fixture],
         derandomize=profile.derandomize,
         database=None,
