@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from flovyn.replay.events import Event
+if TYPE_CHECKING:
+    from flovyn.replay.events import Event
 
 __all__ = ["KINDS", "RESERVING", "WRITES", "Kind", "Recording", "Strand", "name_of"]
 
