@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
@@ -233,17 +234,22 @@ def without_patches(program: Program) -> Program:
     return Program(_before(program.main), tuple((name, _before(block)) for name, block in program.handlers))
 
 
+def _parts(statement: Any) -> Mapping[str, Any]:
+    return vars(statement)
+
+
 def _before(block: Block) -> Block:
     statements: list[Any] = []
     for statement in block:
         if isinstance(statement, Patched):
             statements += _before(statement.old)
         else:
-            inner = {name: part for name, part in vars(statement).items() if isinstance(part, tuple)}
-            branches = inner.pop("branches", None)
-            changed = {name: _before(part) for name, part in inner.items()}
-            if branches is not None:
-                changed["branches"] = tuple(map(_before, branches))
+            parts = _parts(statement)
+            changed: dict[str, Any] = {
+                name: _before(parts[name]) for name in ("body", "otherwise", "undo") if name in parts
+            }
+            if "branches" in parts:
+                changed["branches"] = tuple(map(_before, parts["branches"]))
             statements.append(replace(statement, **changed))
     return tuple(statements)
 

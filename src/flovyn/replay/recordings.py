@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["KINDS", "RESERVING", "WRITES", "Kind", "Recording", "Strand", "name_of"]
 
 
-class Kind(enum.Enum):
+class Kind(enum.StrEnum):  # each call and each recording is looked up by its kind, and a plain enum's hash is Python
     """What is numbered; the value is how the platform's messages name it."""
 
     TASK = "Task"
@@ -23,9 +23,6 @@ class Kind(enum.Enum):
     PROMISE = "Promise"
     CHILD = "Child workflow"
     STATE = "State"
-
-    # Each call and each recording is looked up by its kind; an enum's own hash is that of the name, in Python.
-    __hash__ = object.__hash__
 
 
 KINDS: Final = {
