@@ -23,6 +23,7 @@ import anyio
 from flovyn import WorkflowContext, task, workflow
 from flovyn.replay import Activation, Event, Execution, RunInfo, Submission, read_event
 from flovyn.replay.commands import CompleteWorkflow, RecordOperation, ScheduleTask, SuspendWorkflow
+from flovyn.serde.codecs import CodecChain
 from flovyn.wire import coding
 from flovyn.wire.messages.flovyn import v1 as pb
 from flovyn.worker.histories import apply
@@ -193,7 +194,7 @@ async def longest_hold(count: int, raw: bytes) -> tuple[float, float]:
     await asyncio.sleep(0)
     began = clock()
     run = execution(count)
-    await apply(run, raw)
+    await apply(run, raw, CodecChain())
     await drive(Activation(run, at_ms=0, salt="end"))
     took = clock() - began
     await asyncio.sleep(0)

@@ -18,6 +18,7 @@ __all__ = [
     "AlreadyExists",
     "ChildWorkflowCancelled",
     "ChildWorkflowFailed",
+    "CodecError",
     "ConfigurationError",
     "ConnectionLost",
     "DeadlineExceeded",
@@ -93,6 +94,24 @@ class PayloadError(UsageError):
     def __init__(self, message: str, *, path: str | None = None) -> None:
         super().__init__(message)
         self.path = path
+
+
+class CodecError(PayloadError):
+    """A codec could not encode a payload, or what was encoded cannot be decoded here.
+
+    Nothing is wrong with the workflow or the task whose payload it is: another worker, or this one with another
+    configuration, may be able to read it.
+
+    Args:
+        message: What is missing or failed; never anything of the payload.
+        codec: The name of the codec.
+        key: The id of the key that it takes, for a codec that encrypts.
+    """
+
+    def __init__(self, message: str, *, codec: str | None = None, key: str | None = None) -> None:
+        super().__init__(message)
+        self.codec = codec
+        self.key = key
 
 
 class PayloadTooLarge(UsageError):

@@ -93,7 +93,12 @@ def test_models_are_written_alike_without_a_declared_type() -> None:
         ),
         (b'[{"street":1,"lat":"x"}]', list[Address], "$[0].street", "Input should be a valid string (and 1 more)"),
         (b"{", Address, "$", "Invalid JSON: EOF"),
-        (b'{"customer":{"fullName":"","since":0}}', Deal, "$.customer", "in its fullName, at $.customer"),
+        (
+            b'{"customer":{"fullName":"","since":0}}',
+            Deal,
+            "$.customer.fullName",
+            "the payload does not fit Deal: String should have at least 1 character, at $.customer.fullName",
+        ),
     ],
 )
 def test_misfits_have_a_path(data: bytes, type_: Any, path: str, message: str) -> None:

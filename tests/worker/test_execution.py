@@ -29,6 +29,7 @@ from flovyn import (
     task,
     workflow,
 )
+from flovyn.serde.codecs import CodecChain
 from flovyn.serde.envelope import parse_error
 from flovyn.wire import coding, methods
 from flovyn.wire.messages.flovyn import v1 as pb
@@ -172,7 +173,7 @@ def executions(
     **more: Any,
 ) -> Executions:
     options = WorkerOptions(on_violation=on_violation, cache_size=cache_size, **more)
-    return Executions(server, workflows or (one_task,), cancel_task=nobody, options=options)
+    return Executions(server, workflows or (one_task,), codecs=CodecChain(), cancel_task=nobody, options=options)
 
 
 MARK, TASK, TIMER = pb.CommandType.RECORD_OPERATION, pb.CommandType.SCHEDULE_TASK, pb.CommandType.START_TIMER
@@ -338,6 +339,7 @@ async def test_cancels_go_out_once_the_submission_counts(claim: dict[str, str]) 
     runs = Executions(
         server,
         [gives_up],
+        codecs=CodecChain(),
         cancel_task=lambda task_id, reason: told.append((task_id, reason)),
         options=WorkerOptions(),
     )

@@ -6,6 +6,6 @@ from flovyn.client.backoff import Backoff
 from flovyn.client.client import Client, connect
 from flovyn.client.handle import WorkflowHandle
 from flovyn.client.history import HistoryEvent
-from flovyn.client.start import Starter, StartOptions
+from flovyn.client.options import StartOptions
 
-__all__ = ["Backoff", "Client", "HistoryEvent", "StartOptions", "Starter", "WorkflowHandle", "connect"]
+__all__ = ["Backoff", "Client", "HistoryEvent", "StartOptions", "WorkflowHandle", "connect"]

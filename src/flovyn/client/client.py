@@ -7,18 +7,20 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcon
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from flovyn.client.handle import WorkflowHandle
-from flovyn.client.start import Starter, StartOptions
-from flovyn.client.watch import Watch
+from flovyn.client.options import StartOptions
 from flovyn.definitions import definition_of
 from flovyn.errors import ConfigurationError
-from flovyn.wire.channel import Channel
+from flovyn.serde.codecs.chain import CodecChain
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator, Callable, Iterable
     from datetime import timedelta
 
+    from flovyn.client.start import Starter
     from flovyn.definitions import AnyWorkflow
+    from flovyn.serde.codecs.chain import PayloadCodec
+    from flovyn.wire.channel import Channel
     from flovyn.wire.options import ChannelOptions
     from flovyn.wire.transport import Transport
 
@@ -38,12 +40,13 @@ class Client:
         org_id: The organisation, a UUID.
         queue: The queue on which workflows start, and from which workers work, unless they say otherwise.
         dial: How to open another connection to the same server; `transport` itself serves if left out.
+        codecs: What payloads go through, in order, before they are sent; and backwards when they are read.
 
     Raises:
-        ConfigurationError: `org_id` is not a UUID, or `queue` is empty.
+        ConfigurationError: `org_id` is not a UUID, or `queue` is empty, or two codecs have one name.
     """
 
-    __slots__ = ("_dial", "_org_id", "_queue", "_starter", "_transport", "_watch")
+    __slots__ = ("_codecs", "_dial", "_org_id", "_queue", "_starter", "_transport", "_watch")
 
     def __init__(
         self,
@@ -52,21 +55,33 @@ class Client:
         org_id: str | uuid.UUID,
         queue: str = "default",
         dial: Callable[[], AbstractAsyncContextManager[Transport]] | None = None,
+        codecs: Iterable[PayloadCodec] = (),
     ) -> None:
-        self._transport = transport
+        # Whatever speaks the protocol is loaded only by those who are about to: it takes longer than all the rest.
+        from flovyn.client.start import Starter
+        from flovyn.client.watch import Watch
+        from flovyn.wire.payload_transport import PayloadTransport
+
+        self._codecs = CodecChain(codecs)
+        self._transport = PayloadTransport(transport, self._codecs) if self._codecs.names else transport
         self._org_id = _canonical(org_id)
         self._queue = queue
         self._dial = dial or (lambda: nullcontext(transport))
-        self._watch = Watch(transport)
-        self._starter = Starter(transport, self._watch, self._org_id, StartOptions(queue=queue))
+        self._watch = Watch(transport, self._codecs)
+        self._starter = Starter(self._transport, self._watch, self._org_id, StartOptions(queue=queue))
 
     def __repr__(self) -> str:
         return f"<Client org_id={self._org_id} queue={self._queue!r}>"
 
     @property
     def transport(self) -> Transport:
-        """What carries the calls."""
+        """What carries the calls; payloads go through the codecs on their way."""
         return self._transport
+
+    @property
+    def codecs(self) -> CodecChain:
+        """What payloads go through; an empty chain if nothing was said."""
+        return self._codecs
 
     @property
     def org_id(self) -> str:
@@ -79,7 +94,7 @@ class Client:
         return self._queue
 
     def connection(self) -> AbstractAsyncContextManager[Transport]:
-        """Another connection to the same server, for the length of a block.
+        """Another connection to the same server, for the length of a block; it knows nothing of codecs.
 
         A worker takes one for itself: the server frees at once what was claimed over a connection that closes.
         """
@@ -108,6 +123,8 @@ class Client:
             handle = await client.options(idempotency_key=f"order-{order.id}").start(place_order, order)
             ```
         """
+        from flovyn.client.start import Starter
+
         options = StartOptions(self._queue if queue is None else queue, idempotency_key, idempotency_ttl)
         return Starter(self._transport, self._watch, self._org_id, options)
 
@@ -153,6 +170,7 @@ async def connect(
     queue: str = "default",
     ssl_context: ssl.SSLContext | None = None,
     options: ChannelOptions | None = None,
+    codecs: Iterable[PayloadCodec] = (),
 ) -> AsyncGenerator[Client]:
     """Open a client for the length of a block.
 
@@ -163,11 +181,14 @@ async def connect(
         queue: The queue on which workflows start, and from which workers work, unless they say otherwise.
         ssl_context: How to verify the server, if not by the certificates of the system.
         options: Size limits and keepalive of the connection.
+        codecs: What payloads go through before they are sent, in order, and backwards when they are read: compression,
+            encryption, storage elsewhere (`flovyn.serde.codecs`). The workers of this client use them too.
 
     The connection itself is made by the first call, and made anew after it was lost.
 
     Raises:
-        ConfigurationError: The URL, the organisation or a combination of the options cannot work.
+        ConfigurationError: The URL, the organisation or a combination of the options cannot work; or two codecs have
+            one name.
 
     Example:
         ```python
@@ -176,12 +197,13 @@ async def connect(
             print(await handle.result())
         ```
     """
+    from flovyn.wire.channel import Channel
 
     def dial() -> Channel:
         return Channel(url, token=token, ssl_context=ssl_context, options=options)
 
     channel = dial()
-    client = Client(channel, org_id=org_id, queue=queue, dial=dial)
+    client = Client(channel, org_id=org_id, queue=queue, dial=dial, codecs=codecs)
     async with channel:
         yield client
 

@@ -58,6 +58,7 @@ class WorkflowHandle(Generic[R]):
             WorkflowFailed: It ended with an error.
             WorkflowCancelled: It was cancelled.
             PayloadError: What it returned does not fit its declared type.
+            CodecError: What it returned cannot be decoded with the codecs of this client.
             NotFound: The server knows no such execution.
             Unauthenticated: The server does not accept the token.
         """
@@ -67,6 +68,7 @@ class WorkflowHandle(Generic[R]):
         """Read everything that has happened to the workflow so far.
 
         Raises:
+            CodecError: Something in it cannot be decoded with the codecs of this client.
             NotFound: The server knows no such execution.
             ServerUnavailable: The server cannot be reached.
         """

@@ -10,7 +10,7 @@ from contextvars import Context
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-from flovyn.errors import DeterminismError
+from flovyn.errors import CodecError, DeterminismError
 from flovyn.nursery.kernel import Cancelled, CancelScope, Kernel
 from flovyn.replay.access import Access
 from flovyn.replay.children import Children
@@ -281,8 +281,8 @@ def _without_cancellation(error: BaseException | None) -> BaseException | None:
 
 
 def _crash_in(error: BaseException) -> BaseException | None:
-    """What must not count as the program's failure: Ctrl-C above all, and a fault of determinism."""
-    return _find(error, KeyboardInterrupt) or _find(error, DeterminismError)
+    """What must not count as the program's failure: Ctrl-C above all, a fault of determinism, and a missing codec."""
+    return _find(error, KeyboardInterrupt) or _find(error, DeterminismError) or _find(error, CodecError)
 
 
 def _find(error: BaseException, kind: type[BaseException]) -> BaseException | None:

@@ -24,7 +24,7 @@ _FIRST_MS: Final = 1_000
 _LONGEST_MS: Final = 300_000
 
 
-def hold(error: Exception, *, at_ms: int, salt: str, holds: int) -> Submission:
+def hold(error: Exception, *, at_ms: int, salt: str, holds: int, private: bool = False) -> Submission:
     """Suspend until a reserved timer fires, so that a fixed deployment picks the run up.
 
     Args:
@@ -32,9 +32,10 @@ def hold(error: Exception, *, at_ms: int, salt: str, holds: int) -> Submission:
         at_ms: The clock of the activation, epoch milliseconds.
         salt: The activation's id.
         holds: How many times in a row it was held before; each doubles the wait, from 1 s up to 5 minutes.
+        private: The reason, which everybody can read, tells only the type of the error.
     """
     # Not the error itself: its text may be of any length, and what cannot be written as UTF-8.
-    reason = ErrorInfo.from_exception(error).message
+    reason = type(error).__qualname__ if private else ErrorInfo.from_exception(error).message
     wait_ms = min(_FIRST_MS << min(holds, 16), _LONGEST_MS)
     return Submission(
         (_marker(at_ms, salt), StartTimer(f"{HOLD}/{salt}", wait_ms), SuspendWorkflow(f"Held: {reason}")),

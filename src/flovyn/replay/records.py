@@ -1,29 +1,25 @@
-"""How the end of a `ctx.run` is written down: a plain value as plain JSON, anything else in an envelope.
+"""How the end of a `ctx.run` is written down: a value as the payload that it is, anything else as no value can be.
 
-A value that is itself an object whose only key is `$flovyn` is put into the envelope too, so that no value of a user
-can be taken for one.
+A payload is never mistaken for anything else, since `serde` writes no value as an object whose only key is `$flovyn`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final, assert_never, cast
+from typing import assert_never
 
 import msgspec
 
 from flovyn.errors import MalformedMessage
 from flovyn.serde.envelope import ErrorInfo
+from flovyn.serde.reserved import body_of, wrap
 
 __all__ = ["Answer", "Cancelled", "Deadline", "Failure", "Value", "read_answer", "write_answer"]
-
-_KEY: Final = "$flovyn"
-_QUOTED_KEY: Final = b'"$flovyn"'
-_VERSION: Final = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """The body returned; `data` is the JSON of what it returned."""
+    """The body returned; `data` is the payload of what it returned."""
 
     data: bytes
 
@@ -50,74 +46,38 @@ class Deadline:
 Answer = Value | Failure | Cancelled | Deadline
 
 
-class _Body(msgspec.Struct, frozen=True):
-    v: int
-    value: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
-    error: dict[str, Any] | None = None
-    cancelled: bool = False
-    deadline: str | None = None
-
-
-class _Envelope(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    body: _Body = msgspec.field(name=_KEY)
-
-
-_envelopes = msgspec.json.Decoder(_Envelope)
-
-
 def write_answer(answer: Answer) -> bytes:
     """The JSON that stands in history for an answer."""
-    body: dict[str, Any]
     match answer:
         case Value(data):
-            if not _is_ambiguous(data):
-                return data
-            body = {"value": msgspec.Raw(data)}
+            return data
         case Failure(error):
-            body = {"error": error.as_data()}
+            return wrap(error=error.as_data())
         case Cancelled():
-            body = {"cancelled": True}
+            return wrap(cancelled=True)
         case Deadline(timer_id):
-            body = {"deadline": timer_id}
+            return wrap(deadline=timer_id)
         case _:
             assert_never(answer)
-    return msgspec.json.encode({_KEY: {"v": _VERSION, **body}})
-
-
-def _is_ambiguous(data: bytes) -> bool:
-    if _QUOTED_KEY not in data:
-        return False
-    plain = msgspec.json.decode(data)
-    return isinstance(plain, dict) and list(cast("dict[str, Any]", plain)) == [_KEY]
 
 
 def read_answer(data: bytes | msgspec.Raw) -> Answer:
     """The reverse of `write_answer`.
 
     Raises:
-        MalformedMessage: The envelope is of a version that this SDK does not know.
+        MalformedMessage: The answer is of a version or a form that this SDK does not know.
     """
     raw = bytes(data)
-    body = _body(raw)
+    body = body_of(raw)
     if body is None:
         return Value(raw)
-    if body.v == _VERSION:
-        if not isinstance(body.value, msgspec.UnsetType):
-            return Value(bytes(body.value))
+    if body.is_known:
         if body.error is not None:
             return Failure(ErrorInfo.from_data(body.error))
         if body.deadline is not None:
             return Deadline(body.deadline)
         if body.cancelled:
             return Cancelled()
+        if body.encoded is not None or not isinstance(body.value, msgspec.UnsetType):
+            return Value(raw)  # whoever reads the value knows what that is
     raise MalformedMessage(f"a recorded operation is of an unknown form: {raw!r}; was it written by a newer SDK?")
-
-
-def _body(data: bytes) -> _Body | None:
-    # Only an object can be mistaken, and only one that names the key: most values are never looked into.
-    if _QUOTED_KEY not in data:
-        return None
-    try:
-        return _envelopes.decode(data).body
-    except msgspec.DecodeError:
-        return None

@@ -5,14 +5,33 @@ Nothing here imports pydantic before a type of pydantic's is in use: only a prog
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin
+import functools
+import types
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from typing import TYPE_CHECKING, Annotated, Any, Final, Union, get_args, get_origin
 
 import msgspec
 
 if TYPE_CHECKING:
     import pydantic
 
-__all__ = ["Adapter", "Misfit", "SchemaError", "from_data", "is_model", "is_model_type", "schema_of", "to_data"]
+__all__ = [
+    "Adapter",
+    "Misfit",
+    "SchemaError",
+    "adapter",
+    "from_data",
+    "is_model",
+    "is_model_type",
+    "is_pure",
+    "schema_of",
+    "to_data",
+]
+
+# What pydantic and msgspec write and read alike; of bytes, for one, they have different opinions.
+_CONTAINERS: Final = (list, dict, tuple, set, frozenset, Sequence, Mapping, AbstractSet, Union, types.UnionType)
+_SCALARS: Final = (str, int, float, bool, types.NoneType, None, ...)
 
 
 class Misfit(ValueError):
@@ -44,6 +63,16 @@ def is_model_type(type_: Any) -> bool:
     return any(is_model_type(argument) for argument in arguments)
 
 
+def is_pure(type_: Any) -> bool:
+    """Whether a type is made of models, and of nothing else that pydantic would write in a way of its own."""
+    if is_model(type_) or any(type_ is scalar for scalar in _SCALARS):
+        return True
+    origin, arguments = get_origin(type_), get_args(type_)
+    if origin is Annotated:
+        return is_pure(arguments[0])
+    return origin in _CONTAINERS and all(map(is_pure, arguments))
+
+
 class Adapter:
     """Pydantic's rules for one type, its exceptions made ours."""
 
@@ -72,6 +101,10 @@ class Adapter:
         return self._adapter.json_schema()
 
 
+adapter: Final = functools.lru_cache(maxsize=1024)(Adapter)
+"""The rules for a type, made once: that takes longer than using them."""
+
+
 def to_data(value: Any) -> Any:
     """msgspec's hook for writing what it does not know."""
     if is_model(type(value)):
@@ -86,10 +119,10 @@ def from_data(type_: Any, data: Any) -> Any:
         return data
     try:
         # Through JSON again, as models read JSON and Python values by different rules.
-        return Adapter(type_).load(msgspec.json.encode(data))
+        return adapter(type_).load(msgspec.json.encode(data))
     except Misfit as error:
-        where = "" if error.path == "$" else f" in its {error.path[1:].lstrip('.')}"
-        msg = f"{error}{where}"
+        # As msgspec itself tells of a place, and will tell of the one that this is in.
+        msg = f"{error} - at `{error.path}`"
         raise ValueError(msg) from None
 
 
@@ -100,7 +133,7 @@ def schema_of(type_: Any) -> dict[str, Any]:
     def hook(model: Any) -> dict[str, Any]:
         if model is object:
             return {"description": "any JSON value"}  # an empty schema counts as none with msgspec
-        schema = Adapter(model).schema()
+        schema = adapter(model).schema()
         # References start at the root of the document, so what they point at has to move there.
         definitions.update(schema.pop("$defs", {}))
         return schema

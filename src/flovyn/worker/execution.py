@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from flovyn.definitions import Workflow
+    from flovyn.serde.codecs.chain import CodecChain
     from flovyn.wire.messages.flovyn import v1 as pb
     from flovyn.wire.transport import Transport
     from flovyn.worker.options import WorkerOptions
@@ -32,6 +33,7 @@ class Executions:
     Args:
         transport: Carries the calls.
         workflows: The definitions, by whose kind runs are found.
+        codecs: What decodes the payloads of histories and inputs.
         cancel_task: Cancels a task at once if it runs in this very worker; gets its id and the reason.
         options: How the worker works.
     """
@@ -41,11 +43,13 @@ class Executions:
         transport: Transport,
         workflows: Sequence[Workflow[..., Any]],
         *,
+        codecs: CodecChain,
         cancel_task: Callable[[str, str], None],
         options: WorkerOptions,
     ) -> None:
         self._transport = transport
         self._workflows = {workflow.kind: workflow for workflow in workflows}
+        self._codecs = codecs
         self._cancel_task = cancel_task
         self._options = options
         self._tripwires = watching(workflows, options.tripwires)
@@ -72,8 +76,9 @@ class Executions:
             FailedPrecondition: The run is not this worker's any more.
             NotFound: The server does not know it any more.
         """
-        run = Run(self._transport, self._cache.take(polled.id), polled, claim, self._make)
-        step = Step(run, self._options.on_violation, self._send_cancels, self._long)
+        run = Run(self._transport, self._cache.take(polled.id), polled, claim, self._codecs, self._make)
+        private = bool(self._codecs.names)
+        step = Step(run, self._options.on_violation, self._send_cancels, self._long, private=private)
         reusable = False
         try:
             reusable = await step.run()

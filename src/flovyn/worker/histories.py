@@ -11,17 +11,22 @@ from flovyn.errors import MalformedMessage
 from flovyn.replay import holds_before, read_event
 from flovyn.wire import coding, methods
 from flovyn.wire.messages.flovyn import v1 as pb
+from flovyn.wire.payloads import decoded
 from flovyn.wire.transport import Method
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from flovyn.replay import Execution
+    from flovyn.serde.codecs.chain import CodecChain
 
 __all__ = ["RAW_EVENTS", "apply", "holds_in"]
 
 RAW_EVENTS: Final = Method(methods.GET_EVENTS.path, pb.GetEventsRequest, bytes, methods.GET_EVENTS.shape)
-"""GetEvents, unread: a history is skipped by prefix, so that only what is new in it is ever decoded."""
+"""GetEvents, unread: a history is skipped by prefix, so that only what is new in it is ever decoded.
+
+Prefixes are compared as they came, whatever codecs have made of the payloads: a server keeps what it was sent.
+"""
 
 _PIECE_EVENTS: Final = 100
 """How many events are read between two looks at the clock: well under a millisecond's worth."""
@@ -32,19 +37,23 @@ _EVENTS_TAG: Final = 0x0A
 """What each event of a GetEventsResponse begins with: field 1, length-delimited."""
 
 
-async def apply(execution: Execution, raw: bytes) -> None:
+async def apply(execution: Execution, raw: bytes, codecs: CodecChain) -> None:
     """Load the events in a (piece of a) GetEvents response; the concatenation of messages is a message.
 
     Raises:
         MalformedMessage: These are no events.
+        CodecError: A payload in them cannot be decoded. Nothing may run on such a history.
         HistoryGap: They do not follow the last one that was read.
         DeterminismViolation: They were not written by this SDK.
     """
     since = time.perf_counter()
+    encoded = codecs.may_concern(raw)
     for piece in _pieces(raw):
+        response = coding.decode(pb.GetEventsResponse, piece)
+        if encoded:
+            response = await decoded(response, codecs)
         execution.load(
-            read_event(event.sequence_number, event.event_type, event.event_data)
-            for event in coding.decode(pb.GetEventsResponse, piece).events
+            read_event(event.sequence_number, event.event_type, event.event_data) for event in response.events
         )
         if time.perf_counter() - since > _SLICE_SECONDS:
             await anyio.lowlevel.checkpoint()

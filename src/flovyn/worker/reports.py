@@ -10,6 +10,7 @@ import anyio
 
 from flovyn.errors import (
     AlreadyExists,
+    CodecError,
     ConnectionLost,
     FailedPrecondition,
     FlovynError,
@@ -71,7 +72,9 @@ class Reporter:
         # Completing twice is harmless on any server (a task that has ended changes no more), so it is always repeated.
         refusal = await self._report(methods.COMPLETE_TASK, request, task_id, claim, repeatable=True)
         if refusal is not None:
-            await self.fail(task_id, format_error(refusal, retryable=False), claim)
+            # A codec that fails here and now may work in the next attempt.
+            retryable = isinstance(refusal, CodecError)
+            await self.fail(task_id, format_error(refusal, retryable=retryable), claim)
 
     async def fail(self, task_id: str, text: str, claim: Mapping[str, str]) -> None:
         """Report a task's failure."""

@@ -11,6 +11,7 @@ from flovyn.client import Backoff
 from flovyn.errors import MalformedMessage, ServerUnavailable
 from flovyn.replay import HistoryGap
 from flovyn.wire.messages.flovyn import v1 as pb
+from flovyn.wire.payloads import decoded
 from flovyn.worker.claims import CLAIM
 from flovyn.worker.histories import RAW_EVENTS, apply, holds_in
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from flovyn.replay import Execution
+    from flovyn.serde.codecs.chain import CodecChain
     from flovyn.wire.transport import Method, Reply, Transport
     from flovyn.worker.cache import Cached
 
@@ -44,6 +46,7 @@ class Run:
         cached: What was kept of the run, if anything was.
         polled: What the poll brought.
         claim: The metadata to send with every call for this work.
+        codecs: What decodes the payloads of its history and its input.
         make: Makes the program anew; raises if its kind is unknown.
 
     Attributes:
@@ -51,7 +54,7 @@ class Run:
         applied: The bytes of the history that it has applied.
     """
 
-    __slots__ = ("_claim", "_make", "_raw", "_transport", "applied", "execution", "polled")
+    __slots__ = ("_claim", "_codecs", "_make", "_raw", "_transport", "applied", "execution", "polled")
 
     def __init__(
         self,
@@ -59,10 +62,12 @@ class Run:
         cached: Cached | None,
         polled: pb.WorkflowExecution,
         claim: Mapping[str, str],
+        codecs: CodecChain,
         make: Callable[[pb.WorkflowExecution], Execution],
     ) -> None:
         self._transport = transport
         self._claim = claim
+        self._codecs = codecs
         self._make = make
         self._raw = b""
         self.polled: pb.WorkflowExecution = polled
@@ -74,6 +79,7 @@ class Run:
 
         Raises:
             MalformedMessage: The history cannot be read, or has a hole, however often it is read.
+            CodecError: A payload of it cannot be decoded here.
             DefinitionError: This worker does not know the kind.
         """
         for _ in range(_REREADS):
@@ -107,7 +113,7 @@ class Run:
         if not raw.startswith(self.applied):
             return False
         try:
-            await apply(execution, raw[len(self.applied) :])
+            await apply(execution, raw[len(self.applied) :], self._codecs)
         except HistoryGap:
             return False
         self.applied = raw
@@ -133,11 +139,11 @@ class Run:
         execution = self.execution
         if execution is None or not raw.startswith(self.applied):
             return None
-        await apply(execution, raw[len(self.applied) :])
+        await apply(execution, raw[len(self.applied) :], self._codecs)
         return execution if execution.is_current else None
 
     async def _rebuilt(self, raw: bytes) -> Execution:
         self.drop()
-        self.execution = self._make(self.polled)
-        await apply(self.execution, raw)
+        self.execution = self._make(await decoded(self.polled, self._codecs))
+        await apply(self.execution, raw, self._codecs)
         return self.execution

@@ -7,6 +7,7 @@ import secrets
 from typing import TYPE_CHECKING, Final
 
 from flovyn.errors import (
+    CodecError,
     DeterminismError,
     FailedPrecondition,
     InvalidArgument,
@@ -48,6 +49,7 @@ class Step:
         on_violation: What becomes of it if its code disagrees with its history.
         send_cancels: Cancels tasks on the server; returns those that need no further call.
         long: Told how long the history is.
+        private: Payloads are encoded: what nothing encodes must not tell what an error says.
     """
 
     def __init__(
@@ -56,11 +58,14 @@ class Step:
         on_violation: ViolationPolicy,
         send_cancels: Callable[[Sequence[str]], Awaitable[Sequence[str]]],
         long: LongHistories,
+        *,
+        private: bool,
     ) -> None:
         self._run = run
         self._on_violation: ViolationPolicy = on_violation
         self._cancel = send_cancels
         self._long = long
+        self._private = private
         self._salt = secrets.token_hex(4)
         self._tried: frozenset[str] = frozenset()
         self._faulted = False
@@ -117,7 +122,7 @@ class Step:
         logger.error("workflow %s %s cannot go on (%s): %s", polled.kind, polled.id, policy, error, exc_info=error)
         if policy == "fail":
             return fail(error, at_ms=at_ms, salt=self._salt)
-        return hold(error, at_ms=at_ms, salt=self._salt, holds=self._run.holds())
+        return hold(error, at_ms=at_ms, salt=self._salt, holds=self._run.holds(), private=self._private)
 
     # --- from a submission to its consequences ----------------------------------------------
 
@@ -133,7 +138,8 @@ class Step:
         except (TransportError, *_LOST):
             raise
         except Exception as error:
-            if self._faulted:
+            # The end of a run that is at fault has a payload, too; a hold has none.
+            if self._faulted and not isinstance(error, CodecError):
                 raise
             submission = self._unsent(error)
         else:
@@ -142,7 +148,8 @@ class Step:
         return submission
 
     def _unsent(self, error: Exception) -> Submission:
-        if not isinstance(error, _REFUSED):
+        # A codec that fails here and now may work elsewhere, or later.
+        if isinstance(error, CodecError) or not isinstance(error, _REFUSED):
             return self._faulty(error, "hold")
         polled = self._run.polled
         self._faulted = True

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from flovyn.errors import DefinitionError, FailedPrecondition, FlovynError, NotFound, Unimplemented
+from flovyn.errors import CodecError, DefinitionError, FailedPrecondition, FlovynError, NotFound, Unimplemented
 from flovyn.serde.envelope import format_error
 from flovyn.task import Cancellation, TaskContext
 from flovyn.wire import methods
 from flovyn.wire.messages.flovyn import v1 as pb
+from flovyn.wire.payloads import decoded
 from flovyn.worker.bodies import Failure, Value, run_body
 from flovyn.worker.claims import claim_of
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from flovyn.definitions import Task
+    from flovyn.serde.codecs.chain import CodecChain
     from flovyn.wire.transport import Transport
     from flovyn.worker.polling import PollIdentity
     from flovyn.worker.reports import Reporter
@@ -62,13 +64,23 @@ class ClaimedTask:
 class TaskRunner:
     """Claims tasks and runs them."""
 
-    __slots__ = ("_definitions", "_gauges", "_heartbeat_interval", "_identity", "_reporter", "_running", "_transport")
+    __slots__ = (
+        "_codecs",
+        "_definitions",
+        "_gauges",
+        "_heartbeat_interval",
+        "_identity",
+        "_reporter",
+        "_running",
+        "_transport",
+    )
 
     def __init__(
         self,
         transport: Transport,
         tasks: Sequence[Task[..., Any]],
         *,
+        codecs: CodecChain,
         identity: PollIdentity,
         reporter: Reporter,
         heartbeat_interval: float,
@@ -76,6 +88,7 @@ class TaskRunner:
     ) -> None:
         self._transport = transport
         self._definitions = {task.kind: task for task in tasks}
+        self._codecs = codecs
         self._identity = identity
         self._reporter = reporter
         self._heartbeat_interval = heartbeat_interval
@@ -131,10 +144,19 @@ class TaskRunner:
             return
         async with anyio.create_task_group() as beside:
             beside.start_soon(self._heartbeat, task)
-            outcome = await _outcome(definition, task)
+            outcome = await self._unread(task) or await _outcome(definition, task)
             beside.cancel_scope.cancel()
             # In the group still (the report is shielded): should the worker be cancelled, leaving the group may raise.
             await self._report(task, outcome)
+
+    async def _unread(self, task: ClaimedTask) -> Failure | None:
+        """Decode the input; a failure if that cannot be done here, though perhaps in another worker."""
+        try:
+            with task.next_scope():
+                task.info = await decoded(task.info, self._codecs)
+        except CodecError as fault:
+            return Failure(format_error(fault), final=False)
+        return None
 
     async def _report(self, task: ClaimedTask, outcome: Value | Failure | None) -> None:
         # An error that a cancelled body ends with is the cancellation's, not the task's.

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 
+from flovyn.wire import methods
+from flovyn.wire.payload_transport import PayloadTransport
 from flovyn.worker.contact import Contact
 from flovyn.worker.execution import Executions
 from flovyn.worker.polling import Poller, PollIdentity
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from flovyn.definitions import Task, Workflow
+    from flovyn.serde.codecs.chain import CodecChain
     from flovyn.wire.transport import Transport
     from flovyn.worker.options import WorkerOptions
     from flovyn.worker.statistics import Gauges
@@ -28,6 +31,9 @@ __all__ = ["Plan", "Tree"]
 
 # How long, once the scopes of what runs are cancelled, the server may still be told of tasks that have just ended.
 _FAREWELL: Final = 2.0
+
+# A payload that cannot be decoded concerns the one piece of work that it came with, not the session that polls.
+_DECODED_LATER: Final = (methods.POLL_WORKFLOW, methods.POLL_TASK)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +45,7 @@ class Plan:
     name: str
     workflows: Sequence[Workflow[..., Any]]
     tasks: Sequence[Task[..., Any]]
+    codecs: CodecChain
     options: WorkerOptions
 
 
@@ -52,6 +59,8 @@ class Tree:
 
     def __init__(self, plan: Plan, transport: Transport, gauges: Gauges) -> None:
         self._plan = plan
+        if plan.codecs.names:
+            transport = PayloadTransport(transport, plan.codecs, undecoded=_DECODED_LATER)
         self._transport = transport
         self._gauges = gauges
         self._stop = anyio.Event()
@@ -62,12 +71,15 @@ class Tree:
         self._tasks = TaskRunner(
             transport,
             plan.tasks,
+            codecs=plan.codecs,
             identity=identity,
             reporter=self._reporter,
             heartbeat_interval=options.task_heartbeat_interval,
             gauges=gauges,
         )
-        self._executions = Executions(transport, plan.workflows, cancel_task=self._tasks.cancel, options=options)
+        self._executions = Executions(
+            transport, plan.workflows, codecs=plan.codecs, cancel_task=self._tasks.cancel, options=options
+        )
         self._workflows = WorkflowRunner(
             transport,
             self._executions,

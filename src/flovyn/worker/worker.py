@@ -108,6 +108,7 @@ class Worker:
             name=f"worker-{uuid.uuid4()}" if name is None else name,
             workflows=_checked("workflows", workflows, _workflow),
             tasks=_checked("tasks", tasks, _task),
+            codecs=client.codecs,
             options=WorkerOptions(
                 max_concurrent_workflows=max_concurrent_workflows,
                 max_concurrent_tasks=max_concurrent_tasks,

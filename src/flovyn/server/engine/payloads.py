@@ -13,7 +13,8 @@ __all__ = ["NULL", "checked", "is_final_error"]
 NULL: Final = msgspec.Raw(b"null")
 
 _decode: Final = msgspec.json.Decoder[object]().decode
-_ENVELOPE: Final = "[flovyn:error "
+_ENVELOPES: Final = ("[flovyn:error ", "[flovyn:encoded ")
+"""What the last line of an error text begins with, if our SDK wrote it: in plain text, or encoded by codecs."""
 
 
 class _Envelope(msgspec.Struct):
@@ -41,9 +42,9 @@ def checked(data: bytes, field: str) -> msgspec.Raw:
 def is_final_error(text: str) -> bool:
     """Whether an error text ends in our envelope, and that says that no further attempt can help."""
     last = text[text.rfind("\n") + 1 :]
-    if not (last.startswith(_ENVELOPE) and last.endswith("]")):
+    if not (last.startswith(_ENVELOPES) and last.endswith("]")):
         return False
     try:
-        return not _decode_envelope(last[len(_ENVELOPE) : -1]).retryable
+        return not _decode_envelope(last[last.index(" ") : -1]).retryable
     except (msgspec.DecodeError, RecursionError):
         return False

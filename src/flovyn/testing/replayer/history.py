@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,14 +11,18 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from flovyn.errors import MalformedHistory
+from flovyn.serde.codecs import CodecChain
 from flovyn.testing.replayer.reading import Document, RecordedEvent, compact, read_document
 from flovyn.wire import methods
 from flovyn.wire.messages.flovyn import v1 as pb
+from flovyn.wire.payloads import decoded_event
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Iterable
 
     from flovyn.client import Client
+    from flovyn.serde.codecs import PayloadCodec
 
 __all__ = ["History"]
 
@@ -93,9 +98,10 @@ class History:
 
     @classmethod
     async def fetch(cls, client: Client, workflow_id: str) -> History:
-        """Read the history of an execution from a server, as far as it has come.
+        """Read the history of an execution from a server, as far as it has come; the client's codecs decode it.
 
         Raises:
+            CodecError: A payload of it cannot be decoded with the codecs of this client.
             NotFound: The server knows no such execution.
             ServerUnavailable: The server cannot be reached.
             MalformedHistory: What it has is not a history that can be replayed.
@@ -112,6 +118,28 @@ class History:
         ]
         document = {"id": workflow_id, "orgId": client.org_id, "events": events}
         return cls.from_json(msgspec.json.encode(document), source=workflow_id)
+
+    async def decoded(self, codecs: Iterable[PayloadCodec]) -> History:
+        """This history with its payloads decoded, as it has to be to be replayed: an export has them as they were sent.
+
+        Args:
+            codecs: Those that the workers used, in any order.
+
+        Raises:
+            CodecError: A payload was encoded by a codec that is not among them, or cannot be decoded.
+
+        Example:
+            ```python
+            history = await History.read("tests/histories/order.json").decoded([ZlibCodec(), encryption])
+            Replayer([place_order]).replay(history).raise_for_status()
+            ```
+        """
+        chain = CodecChain(codecs)
+        events = [
+            dataclasses.replace(event, data=await decoded_event(event.data, chain)) if event.data else event
+            for event in self.events
+        ]
+        return dataclasses.replace(self, events=tuple(events), input=await chain.decode(self.input))
 
     def to_json(self) -> str:
         """This history as a document that `read` and `from_json` read, fit to be kept beside the tests."""
