@@ -13,6 +13,7 @@ from flovyn.client import Backoff
 from flovyn.definitions import Workflow, task, workflow
 from flovyn.errors import ConnectionLost, NotFound
 from flovyn.nursery import Tripwires
+from flovyn.serde.codecs import CodecChain
 from flovyn.task import TaskContext
 from flovyn.wire.messages.flovyn import v1 as pb
 from flovyn.worker import Worker, WorkerStatistics
@@ -34,7 +35,13 @@ class FakeExecutions:
     made: list[FakeExecutions]
 
     def __init__(
-        self, transport: object, workflows: Sequence[Workflow[..., Any]], *, cancel_task: Any, options: WorkerOptions
+        self,
+        transport: object,
+        workflows: Sequence[Workflow[..., Any]],
+        *,
+        codecs: CodecChain,
+        cancel_task: Any,
+        options: WorkerOptions,
     ) -> None:
         self.made.append(self)
         self.cancel_task = cancel_task

@@ -171,9 +171,8 @@ async def decoded_event(data: bytes, coder: Coder) -> bytes:
     for key, raw in members.items():
         if key in EVENT_PAYLOADS:
             members[key] = msgspec.Raw(await coder.decode(bytes(raw)))
-        elif key in EVENT_TEXTS and bytes(raw[:1]) == b'"':
-            text = await coder.decode_text(msgspec.json.decode(raw, type=str))
-            members[key] = msgspec.Raw(msgspec.json.encode(text))
+        elif key in EVENT_TEXTS and isinstance(text := msgspec.json.decode(raw), str):
+            members[key] = msgspec.Raw(msgspec.json.encode(await coder.decode_text(text)))
     return msgspec.json.encode(members)
 
 

@@ -40,6 +40,9 @@ logger: logging.Logger = logging.getLogger("flovyn.worker")
 # A refusal that is nobody's known fault (INTERNAL, UNKNOWN, DEADLINE_EXCEEDED) may pass; more often it does not.
 _TRIES_AFTER_REFUSAL: Final = 5
 
+# What is said of a task if nothing can be: codecs that fail must not leave it in the hands of this worker.
+_UNSPEAKABLE: Final = "CodecError: the codecs of the worker failed, so that it cannot say how the task ended"
+
 # Refusals that name a fault of the report, which the next one would have too.
 _FINAL: Final = (AlreadyExists, InvalidArgument, Unimplemented)
 
@@ -49,12 +52,19 @@ class Reporter:
 
     A report is shielded: a body that has done its work has done it, even if the worker is stopped meanwhile. The shield
     is bounded by the lease, and by `hurry` once the worker stops.
+
+    Args:
+        transport: Carries the calls; payloads go through the worker's codecs.
+        bare: The same without the codecs, for what is no payload.
+        backoff: How long to wait between attempts.
+        lease: For how long a report can matter, in seconds.
     """
 
-    __slots__ = ("_backoff", "_lease", "_limit", "_scopes", "_transport")
+    __slots__ = ("_backoff", "_bare", "_lease", "_limit", "_scopes", "_transport")
 
-    def __init__(self, transport: Transport, *, backoff: Backoff, lease: float) -> None:
+    def __init__(self, transport: Transport, *, bare: Transport, backoff: Backoff, lease: float) -> None:
         self._transport = transport
+        self._bare = bare
         self._backoff = backoff
         self._lease = lease
         self._limit = math.inf  # seconds that a report may still take; finite once the worker stops
@@ -70,7 +80,7 @@ class Reporter:
         """Report a task's value. One that the server does not take is reported as the failure that it then is."""
         request = pb.CompleteTaskRequest(task_execution_id=task_id, output=output)
         # Completing twice is harmless on any server (a task that has ended changes no more), so it is always repeated.
-        refusal = await self._report(methods.COMPLETE_TASK, request, task_id, claim, repeatable=True)
+        refusal = await self._report(self._transport, methods.COMPLETE_TASK, request, task_id, claim, repeatable=True)
         if refusal is not None:
             # A codec that fails here and now may work in the next attempt.
             retryable = isinstance(refusal, CodecError)
@@ -80,41 +90,60 @@ class Reporter:
         """Report a task's failure."""
         request = pb.FailTaskRequest(task_execution_id=task_id, error=text)
         # Without a claim, a failure that is told twice could hit the next attempt, in another worker.
-        refusal = await self._report(methods.FAIL_TASK, request, task_id, claim, repeatable=bool(claim))
+        repeatable = bool(claim)
+        refusal = await self._report(self._transport, methods.FAIL_TASK, request, task_id, claim, repeatable=repeatable)
+        if isinstance(refusal, CodecError):
+            logger.error("how task %s ended cannot be told: %s; it was: %s", task_id, refusal, text)
+            request = pb.FailTaskRequest(task_execution_id=task_id, error=_UNSPEAKABLE)
+            refusal = await self._report(self._bare, methods.FAIL_TASK, request, task_id, claim, repeatable=repeatable)
         if refusal is not None:
             logger.error("the failure of task %s could not be reported: %s", task_id, refusal)
 
     async def _report(
-        self, method: Method[Any, Any], request: object, task_id: str, claim: Mapping[str, str], *, repeatable: bool
+        self,
+        transport: Transport,
+        method: Method[Any, Any],
+        request: object,
+        task_id: str,
+        claim: Mapping[str, str],
+        *,
+        repeatable: bool,
     ) -> FlovynError | None:
         """Send until it is settled. Returns a refusal that concerns the report itself."""
         limit = anyio.current_time() + min(self._lease, self._limit)
         with anyio.CancelScope(deadline=limit, shield=True) as scope:
             self._scopes[scope] = None
             try:
-                return await self._send(method, request, task_id, claim, repeatable=repeatable)
+                return await self._send(transport, method, request, task_id, claim, repeatable=repeatable)
             finally:
                 del self._scopes[scope]
         logger.error("gave up reporting the end of task %s: the server will hand it out again", task_id)
         return None
 
     async def _send(
-        self, method: Method[Any, Any], request: object, task_id: str, claim: Mapping[str, str], *, repeatable: bool
+        self,
+        transport: Transport,
+        method: Method[Any, Any],
+        request: object,
+        task_id: str,
+        claim: Mapping[str, str],
+        *,
+        repeatable: bool,
     ) -> FlovynError | None:
         failures = refusals = 0
         while True:
             try:
-                await self._transport.unary(method, request, metadata=claim)
+                await transport.unary(method, request, metadata=claim)
             except (FailedPrecondition, NotFound) as refusal:
                 logger.info("task %s ended too late, its outcome is dropped: %s", task_id, refusal)
                 return None
             except (Unauthenticated, PermissionDenied) as refusal:
                 logger.error("the end of task %s could not be reported: %s", task_id, refusal)
                 return None
-            except (TransportError, ServerError) as error:
+            except (TransportError, ServerError, CodecError) as error:
                 if isinstance(error, _FINAL):
                     return error
-                if not repeatable and not isinstance(error, ServerUnavailable):
+                if not repeatable and not isinstance(error, ServerUnavailable | CodecError):
                     logger.warning("the end of task %s may or may not have reached the server: %s", task_id, error)
                     return None
                 refusals += not isinstance(error, ServerUnavailable | ConnectionLost)

@@ -59,6 +59,7 @@ class Tree:
 
     def __init__(self, plan: Plan, transport: Transport, gauges: Gauges) -> None:
         self._plan = plan
+        bare = transport
         if plan.codecs.names:
             transport = PayloadTransport(transport, plan.codecs, undecoded=_DECODED_LATER)
         self._transport = transport
@@ -67,7 +68,7 @@ class Tree:
         self._contact = Contact()
         options = plan.options
         identity = PollIdentity(plan.name, plan.org_id, plan.queue)
-        self._reporter = Reporter(transport, backoff=options.reconnect, lease=options.lease)
+        self._reporter = Reporter(transport, bare=bare, backoff=options.reconnect, lease=options.lease)
         self._tasks = TaskRunner(
             transport,
             plan.tasks,

@@ -109,6 +109,16 @@ class CodecChain:
         """Whether there may be something encoded in some bytes; quickly told, and never wrongly denied."""
         return _may_be_encoded(data) is not None
 
+    @staticmethod
+    def is_encoded(payload: bytes | str) -> bool:
+        """Whether a payload, or a text, is one that a chain has encoded.
+
+        Example:
+            >>> CodecChain.is_encoded(b'{"$flovyn":{"v":1,"encoded":{"by":[{"codec":"zlib"}],"data":""}}}')
+            True
+        """
+        return _is_encoded(payload) if isinstance(payload, bytes) else _text_of(payload) is not None
+
     # --- payloads ---------------------------------------------------------------------------
 
     async def encode(self, data: bytes) -> bytes:

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from flovyn.errors import MalformedHistory
+from flovyn.errors import CodecError, MalformedHistory
 from flovyn.serde.codecs import CodecChain
 from flovyn.testing.replayer.reading import Document, RecordedEvent, compact, read_document
 from flovyn.wire import methods
 from flovyn.wire.messages.flovyn import v1 as pb
-from flovyn.wire.payloads import decoded_event
+from flovyn.wire.payloads import EVENT_PAYLOADS, EVENT_TEXTS, decoded_event
 
 if TYPE_CHECKING:
     import os
@@ -141,6 +141,18 @@ class History:
         ]
         return dataclasses.replace(self, events=tuple(events), input=await chain.decode(self.input))
 
+    def refuse_encoded(self) -> None:
+        """Raise if there is something in it that codecs have encoded and nothing has decoded.
+
+        Raises:
+            CodecError: There is.
+        """
+        if CodecChain.is_encoded(self.input) or any(map(_is_encoded, self.events)):
+            raise CodecError(
+                f"the history of {self.workflow_id} has payloads that are encoded: decode it with "
+                "`await history.decoded(codecs)` before it is replayed"
+            )
+
     def to_json(self) -> str:
         """This history as a document that `read` and `from_json` read, fit to be kept beside the tests."""
         document = {
@@ -159,6 +171,16 @@ class History:
             ],
         }
         return msgspec.json.format(msgspec.json.encode(document), indent=2).decode() + "\n"
+
+
+def _is_encoded(event: RecordedEvent) -> bool:
+    if not CodecChain().may_concern(event.data):
+        return False
+    members = msgspec.json.decode(event.data, type=dict[str, msgspec.Raw])
+    if any(CodecChain.is_encoded(bytes(members[key])) for key in EVENT_PAYLOADS & members.keys()):
+        return True
+    texts = [msgspec.json.decode(members[key]) for key in EVENT_TEXTS & members.keys()]
+    return any(isinstance(text, str) and CodecChain.is_encoded(text) for text in texts)
 
 
 def _make(document: Document, *, workflow_id: str | None, source: str | None) -> History:

@@ -71,6 +71,7 @@ class Replayer:
         run: Run | None = None
         try:
             workflow = self._definition(history.kind)
+            history.refuse_encoded()
             run = Run(workflow, history, tripwires=self._tripwires, step_limit=self._step_limit)
             run.replay()
         except DeterminismViolation as violation:

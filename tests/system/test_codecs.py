@@ -1,0 +1,428 @@
+"""Payloads that nobody on the way can read: through a client, a worker and a server, with all that a program can say."""
+
+from __future__ import annotations
+
+import sqlite3
+from base64 import b64encode
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import anyio
+import msgspec
+import pytest
+
+import flovyn
+from flovyn import (
+    Client,
+    CodecError,
+    NonRetryableError,
+    Promise,
+    Signal,
+    StateKey,
+    TaskContext,
+    Worker,
+    WorkflowContext,
+    WorkflowFailed,
+    task,
+    workflow,
+)
+from flovyn.definitions import AnyWorkflow
+from flovyn.serde.codecs import AesGcmCodec, DirectoryStore, OffloadCodec, PayloadCodec, ZlibCodec
+from flovyn.server import Server, serve
+from flovyn.testing import History, Replayer
+from flovyn.wire import coding, methods
+from flovyn.wire.channel import Channel
+from flovyn.wire.messages.flovyn import v1 as pb
+from flovyn.wire.transport import NO_METADATA, Method, Reply, Transport
+
+pytestmark = pytest.mark.anyio
+
+Q = TypeVar("Q")
+R = TypeVar("R")
+
+CANARY = "canary-7f3a"
+FORMS = [CANARY.encode(), *(b64encode(b" " * shift + CANARY.encode())[4:-4] for shift in range(3))]
+KEYS = {"old": bytes(32), "new": bytes(range(32))}
+
+
+@dataclass
+class Tap:
+    """Notes every byte of every message, both ways."""
+
+    transport: Transport
+    heard: list[tuple[str, bytes]] = field(default_factory=list[tuple[str, bytes]])
+
+    async def unary(self, method: Method[Q, R], request: Q, *, metadata: Mapping[str, str] = NO_METADATA) -> Reply[R]:
+        self.note(method, request)
+        reply = await self.transport.unary(method, request, metadata=metadata)
+        self.note(method, reply.message)
+        return reply
+
+    def note(self, method: Method[Any, Any], message: Any) -> None:
+        data = message if isinstance(message, bytes) else coding.encode(message)
+        self.heard.append((method.path.rpartition("/")[2], data))
+
+    def server_stream(
+        self, method: Method[Q, R], request: Q, *, metadata: Mapping[str, str] = NO_METADATA
+    ) -> AbstractAsyncContextManager[AsyncIterator[R]]:
+        raise NotImplementedError
+
+    async def client_stream(
+        self, method: Method[Q, R], requests: AsyncIterable[Q], *, metadata: Mapping[str, str] = NO_METADATA
+    ) -> Reply[R]:
+        raise NotImplementedError
+
+
+@asynccontextmanager
+async def tapped(server: Server, codecs: list[PayloadCodec], **worker: Any) -> AsyncGenerator[tuple[Client, Tap]]:
+    """A client and a worker on one connection that somebody listens to."""
+    async with Channel(server.url, token=server.token) as channel:
+        tap = Tap(channel)
+        client = Client(tap, org_id=server.org_id, codecs=codecs)
+        async with Worker(client, grace=1.0, **worker):
+            yield client, tap
+
+
+@dataclass
+class Order:
+    id: str
+    notes: list[str]
+
+
+class Declined(NonRetryableError): ...
+
+
+@task
+async def process(ctx: TaskContext, order: Order) -> list[str]:
+    """Uses every call that a task has."""
+    calls: list[tuple[Method[Any, Any], Any]] = [
+        (methods.SET_STATE, pb.SetStateRequest(ctx.task_execution_id, "k", b'"%s"' % CANARY.encode())),
+        (methods.REPORT_PROGRESS, pb.ReportProgressRequest(ctx.task_execution_id, 0.5, f"half of {CANARY}")),
+        (methods.LOG_MESSAGE, pb.LogMessageRequest(ctx.task_execution_id, "INFO", f"read {CANARY}")),
+        (
+            methods.STREAM_TASK_DATA,
+            pb.StreamTaskDataRequest(
+                task_execution_id=ctx.task_execution_id,
+                workflow_execution_id=ctx.workflow_execution_id or "",
+                type=pb.StreamEventType.TOKEN,
+                payload=f'{{"type":"token","text":"{CANARY}"}}',
+            ),
+        ),
+    ]
+    for method, request in calls:
+        await CLIENT[0].transport.unary(method, request)
+    state = pb.GetStateRequest(ctx.task_execution_id, "k")
+    reply = await CLIENT[0].transport.unary(methods.GET_STATE, state)
+    assert reply.message.value == b'"%s"' % CANARY.encode()
+    return [*order.notes, CANARY]
+
+
+CLIENT: list[Client] = []
+
+
+@task
+async def refuse(ctx: TaskContext, why: str) -> None:
+    raise Declined(why) from LookupError(why)
+
+
+@workflow
+async def inner(ctx: WorkflowContext, secret: str) -> str:
+    return secret
+
+
+@workflow
+async def inner_failing(ctx: WorkflowContext, secret: str) -> str:
+    raise ValueError(secret)
+
+
+@workflow
+async def waits(ctx: WorkflowContext) -> None:
+    await anyio.sleep_forever()
+
+
+APPROVAL = Promise[str]("approval")
+DENIAL = Promise[str]("denial")
+MESSAGE = Signal[str]("message")
+NOTE = StateKey[str]("note")
+
+
+@workflow
+async def everything(ctx: WorkflowContext, order: Order) -> list[str]:
+    """Uses every way in which a workflow can say something."""
+    told = await ctx.schedule(process, order)
+    ctx.set(NOTE, CANARY)
+    told.append(await ctx.run("effect", lambda: CANARY))
+    for failing in (
+        ctx.schedule(refuse, CANARY),
+        ctx.run("broken", broken),
+        ctx.schedule_workflow(inner_failing, CANARY),
+        ctx.promise(DENIAL),
+    ):
+        try:
+            await failing
+        except flovyn.ExecutionError as error:
+            assert CANARY in str(error)
+            told.append(type(error).__name__)
+    told.append(await ctx.schedule_workflow(inner, CANARY))
+    told.append(await ctx.promise(APPROVAL))
+    told.append(await ctx.wait_for_signal(MESSAGE))
+    child = ctx.schedule_workflow_async(waits)
+    child.cancel()
+    return told
+
+
+def broken() -> None:
+    raise ValueError(CANARY)
+
+
+@workflow
+async def fails(ctx: WorkflowContext) -> None:
+    raise ValueError(CANARY) from KeyError(CANARY)
+
+
+WORKFLOWS: list[AnyWorkflow[..., Any]] = [everything, inner, inner_failing, waits, fails]
+EXPECTED = [
+    f"note {CANARY}",
+    CANARY,
+    CANARY,
+    "TaskFailed",
+    "OperationFailed",
+    "ChildWorkflowFailed",
+    "PromiseRejected",
+    CANARY,
+    f"approved {CANARY}",
+    f"said {CANARY}",
+]
+
+
+async def promise_id(client: Client, handle: flovyn.WorkflowHandle[Any], name: str) -> str:
+    with anyio.fail_after(10):
+        while True:
+            for event in await handle.history():
+                if event.type == "PROMISE_CREATED" and event.data["promiseName"] == name:
+                    return str(event.data["promiseId"])
+            await anyio.sleep(0.005)
+
+
+async def say_everything(client: Client) -> flovyn.WorkflowHandle[list[str]]:
+    """Start the workflow, and everything that the outside world can say to it."""
+    handle = await client.start(everything, Order(CANARY, [f"note {CANARY}"]))
+    call = client.transport.unary
+    denial = pb.RejectPromiseRequest(await promise_id(client, handle, "denial"), f"no {CANARY}")
+    await call(methods.REJECT_PROMISE, denial)
+    signal = pb.SignalWorkflowRequest(client.org_id, handle.id, "message", b'"said %s"' % CANARY.encode())
+    await call(methods.SIGNAL_WORKFLOW, signal)
+    approval = pb.ResolvePromiseRequest(
+        await promise_id(client, handle, "approval"), b'"approved %s"' % CANARY.encode()
+    )
+    await call(methods.RESOLVE_PROMISE, approval)
+    return handle
+
+
+@pytest.mark.parametrize("cache_size", [0, 100], ids=["re-enacted", "cached"])
+async def test_no_plaintext_is_on_the_wire_or_in_the_servers_file(tmp_path: Path, cache_size: int) -> None:
+    db = tmp_path / "flovyn.db"
+    codecs: list[PayloadCodec] = [ZlibCodec(), AesGcmCodec(KEYS, current="new")]
+    with anyio.fail_after(20):
+        async with serve(db=str(db)) as server:
+            async with tapped(server, codecs, workflows=WORKFLOWS, tasks=[process, refuse], cache_size=cache_size) as (
+                client,
+                tap,
+            ):
+                CLIENT[:] = [client]
+                handle = await say_everything(client)
+                assert await handle.result() == EXPECTED
+                with pytest.raises(WorkflowFailed, match=CANARY) as caught:
+                    await (await client.start(fails)).result()
+                assert caught.value.details["cause"]["message"] == f"'{CANARY}'"
+                query = pb.QueryWorkflowRequest(handle.id, "state", b'"%s"' % CANARY.encode())
+                state = await client.transport.unary(methods.QUERY_WORKFLOW, query)
+                assert msgspec.json.decode(state.message.result) == {"note": CANARY}
+                start = pb.SignalWithStartWorkflowRequest(
+                    org_id=server.org_id,
+                    workflow_id="key",
+                    workflow_kind="waits",
+                    workflow_input=b'"%s"' % CANARY.encode(),
+                    signal_name="message",
+                    signal_value=b'"%s"' % CANARY.encode(),
+                )
+                await client.transport.unary(methods.SIGNAL_WITH_START_WORKFLOW, start)
+                history = await History.fetch(client, handle.id)
+    assert CANARY in history.to_json()
+    report = Replayer(WORKFLOWS).replay(history)
+    assert report.status == "equal", str(report)
+    assert {name for name, data in tap.heard if any(form in data for form in FORMS)} == set()
+    assert {name for name, _ in tap.heard} >= {"StartWorkflow", "GetEvents", "SubmitWorkflowCommands", "PollTask"}
+    for file in tmp_path.iterdir():
+        assert [form for form in FORMS if form in file.read_bytes()] == []
+    with sqlite3.connect(db) as stored:
+        assert stored.execute("select count(*) from event").fetchone()[0] > 20
+    stored.close()
+
+
+async def test_the_same_without_codecs_does_show(tmp_path: Path) -> None:
+    """That the test above can fail."""
+    with anyio.fail_after(20):
+        async with serve() as server, tapped(server, [], workflows=WORKFLOWS, tasks=[process, refuse]) as (client, tap):
+            CLIENT[:] = [client]
+            handle = await say_everything(client)
+            assert await handle.result() == EXPECTED
+    showing = {name for name, data in tap.heard if CANARY.encode() in data}
+    assert showing >= {
+        "StartWorkflow", "GetEvents", "SubmitWorkflowCommands", "PollTask", "PollWorkflow", "CompleteTask", "FailTask",
+        "ReportProgress", "LogMessage", "StreamTaskData", "SetState", "GetState", "SignalWorkflow", "ResolvePromise",
+        "RejectPromise",
+    }  # fmt: skip
+
+
+# --- what goes wrong ------------------------------------------------------------------------
+
+
+@task
+async def echo(ctx: TaskContext, text: str) -> str:
+    return text
+
+
+@workflow
+async def echoes(ctx: WorkflowContext, text: str) -> str:
+    first = await ctx.schedule(echo, text)
+    await ctx.promise("go on")
+    return await ctx.schedule(echo, first)
+
+
+def encryption(*ids: str, current: str | None = None) -> list[PayloadCodec]:
+    return [AesGcmCodec({key: KEYS[key] for key in ids}, current=current or ids[-1])]
+
+
+@asynccontextmanager
+async def connected(server: Server, codecs: list[PayloadCodec]) -> AsyncGenerator[Client]:
+    async with flovyn.connect(server.url, org_id=server.org_id, token=server.token, codecs=codecs) as client:
+        yield client
+
+
+async def test_keys_rotate_while_a_workflow_runs() -> None:
+    with anyio.fail_after(20):
+        async with serve() as server:
+            async with connected(server, encryption("old")) as client:
+                async with Worker(client, workflows=[echoes], tasks=[echo], grace=1.0):
+                    handle = await client.start(echoes, CANARY)
+                    gate = await promise_id(client, handle, "go on")
+            async with connected(server, encryption("old", "new")) as client:
+                async with Worker(client, workflows=[echoes], tasks=[echo], grace=1.0):
+                    await client.transport.unary(methods.RESOLVE_PROMISE, pb.ResolvePromiseRequest(gate, b"null"))
+                    handle = client.handle(echoes, handle.id)
+                    assert await handle.result() == CANARY
+            async with connected(server, encryption("new")) as client:
+                with pytest.raises(CodecError, match="encrypted with the key 'old'; the keys here are: new") as caught:
+                    await client.handle(echoes, handle.id).history()
+                assert (caught.value.codec, caught.value.key) == ("aes-gcm", "old")
+                assert await client.handle(echoes, handle.id).result() == CANARY
+            async with connected(server, []) as client:
+                with pytest.raises(CodecError, match="encoded by the codec 'aes-gcm', key 'new', which is not here"):
+                    await client.handle(echoes, handle.id).result()
+
+
+@pytest.mark.parametrize("codecs", [[], encryption("new")], ids=["none", "another key"])
+async def test_a_worker_that_cannot_decode_holds_workflows_until_another_one_can(codecs: list[PayloadCodec]) -> None:
+    with anyio.fail_after(20):
+        async with serve() as server:
+            async with connected(server, encryption("old")) as client, connected(server, codecs) as other:
+                handle = await client.start(echoes, CANARY)
+                async with Worker(other, workflows=[echoes], grace=1.0):
+                    while not (held := [e for e in await handle.history() if e.type == "WORKFLOW_SUSPENDED"]):
+                        await anyio.sleep(0.005)
+                assert held[0].data["reason"].startswith("Held: ")
+                assert ("CodecError" in held[0].data["reason"]) is bool(codecs)
+                async with Worker(client, workflows=[echoes], tasks=[echo], grace=1.0):
+                    gate = await promise_id(client, handle, "go on")
+                    await client.transport.unary(methods.RESOLVE_PROMISE, pb.ResolvePromiseRequest(gate, b"null"))
+                    assert await handle.result() == CANARY
+
+
+async def test_a_task_that_cannot_be_decoded_is_left_to_other_attempts() -> None:
+    with anyio.fail_after(20):
+        async with serve() as server:
+            async with connected(server, encryption("old")) as client, connected(server, []) as other:
+                async with Worker(client, workflows=[echoes], grace=1.0), Worker(other, tasks=[echo], grace=1.0):
+                    with pytest.raises(
+                        WorkflowFailed, match="CodecError: the payload was encoded by the codec"
+                    ) as caught:
+                        await (await client.start(echoes, CANARY)).result()
+    assert caught.value.error_type == "TaskFailed"
+
+
+async def test_an_outcome_that_cannot_be_encoded_is_tried_again(tmp_path: Path) -> None:
+    store, attempts = Unreachable(tmp_path), 0
+
+    @task
+    async def makes(ctx: TaskContext) -> str:
+        nonlocal attempts
+        attempts += 1
+        store.down = attempts < 3
+        return CANARY * 100
+
+    @workflow
+    async def asks(ctx: WorkflowContext) -> str:
+        return await ctx.schedule(makes)
+
+    codecs: list[PayloadCodec] = [OffloadCodec(store, larger_than=1_000)]
+    with anyio.fail_after(20):
+        async with serve() as server, connected(server, codecs) as client:
+            soon = flovyn.Backoff(initial=0.001)
+            async with Worker(client, workflows=[asks], tasks=[makes], grace=1.0, reconnect=soon):
+                handle = await client.start(asks)
+                assert await handle.result() == CANARY * 100
+    assert attempts == 3
+
+
+async def test_a_submission_that_cannot_be_encoded_holds_the_workflow(tmp_path: Path) -> None:
+    store = Unreachable(tmp_path)
+
+    @workflow
+    async def ends(ctx: WorkflowContext) -> str:
+        return CANARY * 100
+
+    codecs: list[PayloadCodec] = [OffloadCodec(store, larger_than=1_000)]
+    with anyio.fail_after(20):
+        async with serve() as server, connected(server, codecs) as client:
+            store.down = True
+            async with Worker(client, workflows=[ends], grace=1.0):
+                handle = await client.start(ends)
+                while not (held := [e for e in await handle.history() if e.type == "WORKFLOW_SUSPENDED"]):
+                    await anyio.sleep(0.005)
+                assert held[0].data["reason"] == "Held: CodecError"
+                store.down = False
+                assert await handle.result() == CANARY * 100
+
+
+class Unreachable(DirectoryStore):
+    """A store that is away at times."""
+
+    down = False
+
+    async def put(self, key: str, data: bytes) -> None:
+        if self.down:
+            raise ConnectionError("the store is away")
+        await super().put(key, data)
+
+
+async def test_a_history_from_a_file_is_decoded_to_be_replayed(tmp_path: Path) -> None:
+    codecs = encryption("old")
+    with anyio.fail_after(20):
+        async with serve() as server:
+            async with connected(server, codecs) as client, connected(server, []) as anybody:
+                async with Worker(client, workflows=WORKFLOWS, grace=1.0):
+                    with pytest.raises(WorkflowFailed):
+                        await (handle := await client.start(fails)).result()
+                exported = tmp_path / f"{handle.id}.json"
+                exported.write_text((await History.fetch(anybody, handle.id)).to_json())
+    history = History.read(exported)
+    report = Replayer(WORKFLOWS).replay(history)
+    assert (report.status, type(report.error)) == ("error", CodecError)
+    report = Replayer(WORKFLOWS).replay(await history.decoded(codecs))
+    assert report.status == "equal", str(report)
+    with pytest.raises(CodecError, match="encrypted with the key 'old'"):
+        await history.decoded(encryption("new"))
