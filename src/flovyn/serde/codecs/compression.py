@@ -37,7 +37,7 @@ class ZlibCodec:
         'zlib'
     """
 
-    name: Final = "zlib"
+    name: str = "zlib"
 
     def __init__(self, *, level: int = 6, larger_than: int = 1024, largest: int = 64 * _MIB) -> None:
         if not 1 <= level <= 9:

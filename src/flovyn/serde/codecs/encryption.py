@@ -42,7 +42,7 @@ class AesGcmCodec:
         <AesGcmCodec keys=2026-01 current=2026-01>
     """
 
-    name: Final = "aes-gcm"
+    name: str = "aes-gcm"
 
     def __init__(self, keys: Mapping[str, bytes], *, current: str) -> None:
         if current not in keys:

@@ -51,7 +51,7 @@ class OffloadCodec:
         'offload'
     """
 
-    name: Final = "offload"
+    name: str = "offload"
 
     def __init__(self, store: PayloadStore, *, larger_than: int = 128 * 1024) -> None:
         self._store = store
