@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import datetime as dt
+import enum
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from decimal import Decimal
 from typing import Annotated, Any, Generic, Literal, NamedTuple, TypedDict, TypeVar
 from uuid import UUID
@@ -109,6 +110,13 @@ def test_reads(data: bytes, type_: Any, value: object) -> None:
         (b'{"a":', Any, None, "the payload for Any is not JSON: Input data was truncated"),
         (b"NaN", float, None, "the payload for float is not JSON: JSON is malformed: invalid character (byte 0)"),
         (b'"\xff"', str, None, "the payload for str is not JSON: "),
+        (b'"\\ud800"', str, None, "the payload for str is not JSON: "),
+        (
+            b"[[1]]",
+            frozenset[Any],
+            "$",
+            "the payload does not fit frozenset[Any]: unhashable type: 'list', at $",
+        ),
     ],
 )
 def test_refuses_what_does_not_fit(data: bytes, type_: Any, path: str | None, message: str) -> None:
@@ -123,6 +131,20 @@ def test_deep_nesting_is_refused_not_fatal() -> None:
         decode(b"[" * 100_000, Any)
 
 
+class Point2(NamedTuple):
+    x: list[int]
+
+
+class Mixed(enum.Enum):
+    ONE = 1
+    TWO = "two"
+
+
+@dataclass
+class Halved:
+    half: InitVar[int]
+
+
 @dataclass
 class Handler:
     callback: Callable[[], int]
@@ -135,12 +157,61 @@ class Handler:
         (Handler, "Callable has no form in JSON"),
         (list[Handler | None], "Callable has no form in JSON"),
         (AsyncIterator[int], "AsyncIterator has no form in JSON"),
+        (
+            list[complex],
+            "^the type list\\[complex\\] cannot be a payload: complex has no form in JSON; use a dataclass",
+        ),
+        (Handler, "payload: Handler.callback: Callable has no form in JSON"),
         (Order | Item, "Type unions may not contain more than one dataclass"),
+        (Order | Item, "could not be told apart in JSON: make each a msgspec.Struct with tag=True, or declare one$"),
+        (str | bytes, "could not be told apart in JSON"),
+        (list[int] | set[int], "could not be told apart in JSON"),
+        (set[list[int]], "list cannot be in a set, as it has no hash; use a tuple or a frozen class"),
+        (frozenset[Item], "Item cannot be in a set, as it has no hash"),
+        (set[tuple[int, dict[str, int]]], "tuple cannot be in a set"),
+        (set[Point2], "Point2 cannot be in a set"),
+        (dict[tuple[int, int], str], "tuple cannot be the key of a dict in JSON; use text or numbers as keys"),
+        (dict[bool, int], "bool cannot be the key of a dict in JSON"),
+        (dict[str | None, int], "none cannot be the key of a dict in JSON"),
+        (Mixed, "all str or all int values.*; give its members texts or integers as values$"),
+        (Halved, "fields are not supported; make it a plain field$"),
     ],
 )
 def test_types_that_cannot_be_read_are_refused_before_the_first_value(type_: Any, reason: str) -> None:
     with pytest.raises(PayloadError, match=reason):
         codec_for(type_)
+
+
+@dataclass(frozen=True)
+class Frozen:
+    x: int
+
+
+class Bits(enum.Flag):
+    ONE = 1
+    TWO = 2
+
+
+class Wire(msgspec.Struct, array_like=True, tag=True, frozen=True):
+    x: int
+
+
+@pytest.mark.parametrize(
+    ("value", "type_"),
+    [
+        ({Frozen(1)}, set[Frozen]),
+        (frozenset({(1, Frozen(2))}), frozenset[tuple[int, Frozen]]),
+        ({Wire(1)}, set[Wire]),
+        ({1: "a"}, dict[int | float, str]),
+        ({UUID(int=1): 1}, dict[UUID, int]),
+        ({dt.date(2026, 1, 2): 1}, dict[dt.date, int]),
+        ({b"k": 1}, dict[bytes, int]),
+        (Bits.ONE | Bits.TWO, Bits),
+        (bytearray(b"x"), bytearray),
+    ],
+)
+def test_what_can_be_in_sets_and_keys(value: object, type_: Any) -> None:
+    assert decode(codec_for(type_).encode(value), type_) == value
 
 
 def test_codecs_are_made_once() -> None:
