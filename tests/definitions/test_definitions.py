@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -9,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import msgspec
 import pytest
 
-from flovyn.definitions import Task, Workflow, task, workflow
+from flovyn.definitions import Task, Workflow, definition_of, options, task, workflow
 from flovyn.errors import DefinitionError, PayloadError
 
 if TYPE_CHECKING:
@@ -78,6 +81,39 @@ def test_options_of_a_workflow() -> None:
         ("shop",),
         "",
     )
+
+
+def test_more_options_of_a_workflow() -> None:
+    @workflow(queue="slow", cancellable=False)
+    async def settle(ctx: Any) -> None: ...
+
+    @workflow(queue="slow")
+    class Cart:
+        async def run(self, ctx: Any) -> None: ...
+
+    assert (settle.queue, settle.cancellable, settle.options(queue="fast").cancellable) == ("slow", False, False)
+    assert (place_order.queue, place_order.cancellable) == (None, True)
+    assert definition_of(Cart).queue == "slow"
+
+
+def test_options_of_a_class_are_a_changed_copy() -> None:
+    @workflow(kind="cart")
+    class Cart:
+        async def run(self, ctx: Any, size: int) -> list[str]: ...  # type: ignore[empty-body]
+
+    fast = options(Cart, queue="fast", priority=60, child_name="first", on_cancel="wait")
+    assert (fast.kind, fast.queue, fast.priority, fast.child_name, fast.on_cancel) == (
+        "cart",
+        "fast",
+        timedelta(minutes=1),
+        "first",
+        "wait",
+    )
+    assert fast.parts is definition_of(Cart).parts
+    assert definition_of(Cart).queue is None
+    assert options(fast, queue="slow").child_name == "first"
+    with pytest.raises(DefinitionError, match="is no workflow: decorate the function or the class itself"):
+        options(charge)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
 
 
 def test_the_kind_defaults_to_the_name() -> None:
@@ -220,11 +256,80 @@ def test_schemas() -> None:
         "type": "object",
         "properties": {
             "order": {"$ref": "#/$defs/Order"},
-            "express": {"type": "boolean"},
-            "note": {"anyOf": [{"type": "string"}, {"type": "null"}]},
+            "express": {"type": "boolean", "default": False},
+            "note": {"anyOf": [{"type": "string"}, {"type": "null"}], "default": None},
         },
         "required": ["order"],
     }
+
+
+def test_defaults_stand_in_the_schema_if_json_has_a_form_for_them() -> None:
+    first, anything = Order("o"), object()
+
+    @task
+    async def several(ctx: Any, when: Order = first, much: Any = anything, *, often: int = 3) -> None: ...
+
+    schema = msgspec.json.decode(several.input_schema)
+    properties = schema["$defs"]["several"]["properties"]
+    assert properties["when"] == {"$ref": "#/$defs/Order", "default": {"id": "o", "items": []}}
+    assert properties["often"] == {"type": "integer", "default": 3}
+    assert "default" not in properties["much"]
+    assert msgspec.json.decode(greet.input_schema) == {"type": "string", "default": "you"}
+    assert msgspec.json.decode(tick.input_schema) == {"type": "null"}
+
+
+SCHEMA_PROGRAM = """
+import enum, sys
+from dataclasses import dataclass
+from typing import Literal, TypedDict
+import msgspec, pydantic
+from flovyn import task
+
+class Colour(enum.Enum):
+    RED, GREEN, BLUE = "red", "green", "blue"
+
+class Address(pydantic.BaseModel):
+    street: str
+    tags: frozenset[Literal["x", "y", "z"]] = frozenset({"x", "y"})
+
+class Extra(TypedDict, total=False):
+    a: int
+    b: str
+
+class Left(msgspec.Struct, tag=True):
+    colours: set[Colour]
+
+class Right(msgspec.Struct, tag=True):
+    choice: Literal["one", "two", 3]
+
+@dataclass
+class Order:
+    address: Address
+    either: Left | Right
+    extra: Extra
+
+@task
+async def place(
+    ctx, order: Order, left: Left | None = None, *, names: set[str] = frozenset({"n", "m", "o", "p"})
+) -> dict[str, Order]: ...
+
+sys.stdout.buffer.write(place.input_schema + place.output_schema)
+"""
+
+
+def test_schemas_are_the_same_bytes_in_every_process() -> None:
+    """Whoever compares them, to see whether a definition has changed, must not be misled by an order of hashes."""
+    written = {
+        subprocess.run(
+            [sys.executable, "-c", SCHEMA_PROGRAM],
+            env={**os.environ, "PYTHONHASHSEED": str(seed)},
+            capture_output=True,
+            check=True,
+        ).stdout
+        for seed in (1, 2, 3)
+    }
+    assert len(written) == 1
+    assert b'"Order"' in written.pop()
 
 
 def test_types_of_an_enclosing_function_are_found() -> None:
@@ -375,6 +480,7 @@ def test_what_is_not_a_function_is_refused() -> None:
         ({"kind": ""}, "the kind of synthetic is empty"),
         ({"version": ""}, "the version of synthetic is empty"),
         ({"tags": "shop"}, "tags='shop' is one string; write tags=['shop']"),
+        ({"queue": ""}, "options of synthetic: queue='' has to be a text that is not empty"),
     ],
 )
 def test_options_that_make_no_sense(options: dict[str, Any], reason: str) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from flovyn.errors import FailedPrecondition
 from flovyn.server import limits
-from server.world import World, cancel, child_id, complete, schedule_child, suspend
+from server.world import World, cancel, cancel_child, child_id, complete, schedule_child, suspend
 
 
 def test_a_cooperating_run_is_told_and_ends_itself() -> None:
@@ -56,6 +56,25 @@ def test_a_cooperating_run_that_takes_too_long_is_ended_also_after_a_restart(tmp
     world.advance(1)
     assert world.history(slow)[-1] == ("WORKFLOW_CANCELLED", {"reason": "too late"})
     assert world.types(quick)[-1] == "WORKFLOW_COMPLETED"
+
+
+def test_a_kind_that_cannot_be_cancelled_is_left_alone() -> None:
+    world = World()
+    world.cooperate(b'{"cancellation":"never"}')
+    world.cooperate(kind="parent", name="another")
+    run, parent = world.start(), world.start("parent")
+    for _ in range(2):
+        with pytest.raises(FailedPrecondition, match=f"{run} cannot be cancelled: its kind 'order' is not cancellable"):
+            world.request_cancel(run)
+    assert world.types(run) == ["WORKFLOW_STARTED"]
+    world.activate(complete())
+    world.activate(schedule_child(0), suspend())
+    world.activate(cancel_child(0), suspend())
+    world.request_cancel(parent)
+    world.request_cancel(parent)
+    assert "CANCELLATION_REQUESTED" not in world.types(child_id(0))
+    assert world.types(parent)[-1] == "WORKFLOW_CANCELLED"
+    world.sound()
 
 
 @pytest.mark.parametrize("cooperating", [True, False])

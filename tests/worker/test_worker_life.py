@@ -7,6 +7,7 @@ import os
 from typing import Any
 
 import anyio
+import msgspec
 import pytest
 
 from flovyn.client import Backoff
@@ -146,6 +147,7 @@ async def test_registration_says_what_the_worker_can_do() -> None:
     assert (flow.kind, flow.name, flow.version, flow.cancellable) == ("order_workflow", "order_workflow", "2.0.0", True)
     assert flow.metadata == b'{"cancellation":"scopes"}'
     assert flow.content_hash == hashlib.sha256(b"order_workflow:2.0.0").hexdigest()
+    assert flow.timeout_seconds is None
     assert (flow.input_schema, flow.output_schema) == (b'{"type":"integer"}', b'{"type":"integer"}')
     (job,) = request.tasks
     assert (job.kind, job.description, job.tags) == ("double", "Doubles.", ["math"])
@@ -153,6 +155,31 @@ async def test_registration_says_what_the_worker_can_do() -> None:
     poll: pb.PollRequest = server.seen("PollWorkflow")[0].request
     assert (poll.worker_id, poll.org_id, poll.queue) == ("w", ORG, "q")
     assert poll.workflow_capabilities == ["order_workflow"]
+
+
+async def test_registration_has_the_platforms_own_hash_and_what_is_not_cancellable() -> None:
+    @workflow(kind="order-workflow", cancellable=False, tags=["shop", "old"])
+    class Orders:
+        """Takes orders."""
+
+        async def run(self, ctx: Any, order: str, *, express: bool = False) -> list[str]: ...  # type: ignore[empty-body]
+
+    server = FakeServer()
+    with anyio.fail_after(5):
+        async with a_worker(server, workflows=[Orders]) as worker:
+            await server.until(lambda: worker.statistics().open_polls == 2)
+    (flow,) = server.seen("RegisterWorker")[0].request.workflows
+    # The vector of the platform's own documentation.
+    assert flow.content_hash == "6b22a6089e8f6b17b368608dc4de03c2500872659e8d1be34d492b45b60185a8"
+    assert (flow.name, flow.description, flow.tags) == ("Orders", "Takes orders.", ["shop", "old"])
+    assert (flow.cancellable, flow.metadata) == (False, b'{"cancellation":"never"}')
+    assert msgspec.json.decode(flow.input_schema)["$defs"]["run"] == {
+        "title": "run",
+        "type": "object",
+        "properties": {"order": {"type": "string"}, "express": {"type": "boolean", "default": False}},
+        "required": ["order"],
+    }
+    assert flow.output_schema == b'{"type":"array","items":{"type":"string"}}'
 
 
 @pytest.mark.parametrize(

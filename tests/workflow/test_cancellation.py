@@ -264,3 +264,22 @@ def test_cancelled_at_the_root_shielded_code_may_still_begin_things(cached: bool
     run.platform.request_cancel("enough")
     run.activate(cached=cached)
     assert len(run.platform.tasks("charge")) == 2
+
+
+@CACHED
+def test_a_workflow_that_is_not_cancellable_does_not_hear_of_it(cached: bool) -> None:
+    @workflow(cancellable=False)
+    async def goes_on(ctx: WorkflowContext) -> list[object]:
+        await anyio.sleep(1)
+        told: list[object] = [ctx.is_cancellation_requested, ctx.cancel_reason]
+        await anyio.sleep(1)
+        return told
+
+    run = Run(goes_on)
+    run.activate()
+    run.platform.request_cancel("too late")
+    assert plain(run.activate(cached=cached)) == []
+    run.platform.fire_next()
+    run.activate(cached=cached)
+    run.platform.fire_next()
+    assert plain(run.activate(cached=cached)) == [CompleteWorkflow(b"[false,null]")]

@@ -197,6 +197,7 @@ WRONG: list[tuple[Callable[[WorkflowContext], object], str]] = [
     (lambda ctx: ctx.create_promise("p", expires_after=float("nan")), "promise 'p': expires_after=nan has to be"),
     (lambda ctx: ctx.create_promise("p", idempotency_key=""), "promise 'p': an idempotency_key has 1 to 255"),
     (lambda ctx: ctx.create_promise("p", idempotency_key_ttl=5), "promise 'p': idempotency_key_ttl="),
+    (lambda ctx: ctx.create_promise(Promise[complex]("c")), "the type complex cannot be a payload"),
     (lambda ctx: ctx.drain_signals("$x"), "'$x' cannot be used as signal name"),
     (lambda ctx: ctx.has_signal(""), "'' cannot be used as signal name"),
     (lambda ctx: ctx.set("", 1), "'' cannot be used as StateKey name"),
@@ -217,3 +218,15 @@ def test_wrong_arguments_record_nothing(call: Any, message: str) -> None:
 
     assert plain(running(wrong).dry()) == [CompleteWorkflow(b"null")]
     assert seen[0].message.startswith(message)
+
+
+def test_a_signal_of_a_type_that_cannot_be_read_is_not_waited_for() -> None:
+    @workflow
+    async def wrong(ctx: WorkflowContext) -> str:
+        try:
+            await ctx.wait_for_signal(Signal[complex]("s"))
+        except PayloadError as error:
+            return error.message.partition(":")[0]
+        return "no"
+
+    assert plain(running(wrong).dry()) == [CompleteWorkflow(b'"the type complex cannot be a payload"')]

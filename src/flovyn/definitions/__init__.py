@@ -13,7 +13,7 @@ from flovyn.definitions.names import Name, Promise, Query, Signal, StateKey, che
 from flovyn.definitions.options import OnCancel
 from flovyn.definitions.retry import RetryPolicy, is_final
 from flovyn.definitions.tasks import Task, task
-from flovyn.definitions.workflows import AnyWorkflow, Workflow, WorkflowClass, definition_of, workflow
+from flovyn.definitions.workflows import AnyWorkflow, Workflow, WorkflowClass, definition_of, options, workflow
 
 __all__ = [
     "AnyWorkflow",
@@ -35,6 +35,7 @@ __all__ = [
     "definition_of",
     "effect",
     "is_final",
+    "options",
     "query",
     "signal",
     "task",

@@ -11,7 +11,7 @@ import msgspec
 
 from flovyn.definitions.annotations import read_annotation
 from flovyn.errors import DefinitionError, PayloadError
-from flovyn.serde import codec_for
+from flovyn.serde import as_data, codec_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -87,7 +87,16 @@ class Signature:
         return site(self._fn)
 
     def input_schema(self) -> bytes:
-        return self._input.schema()
+        """The JSON Schema of the input, with those defaults that have a form in JSON."""
+        schema: dict[str, Any] = msgspec.json.decode(self._input.schema())
+        places = {self._fields[0]: schema} if len(self._fields) == 1 else _properties(schema)
+        for name, parameter in self._parameters.parameters.items():
+            if parameter.default is not inspect.Parameter.empty:
+                try:
+                    places[name]["default"] = as_data(parameter.default)
+                except PayloadError:
+                    continue  # it is the function's own business, then
+        return msgspec.json.encode(schema)
 
     def encode(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
         if self._positional and not kwargs and len(args) == len(self._fields):
@@ -123,6 +132,14 @@ class Signature:
 
 
 _PLAIN = codec_for(Any)
+
+
+def _properties(schema: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The fields of an object, which may stand among the definitions."""
+    for step in schema.get("$ref", "#").split("/")[1:]:
+        schema = schema[step]
+    properties: dict[str, dict[str, Any]] = schema.get("properties", {})
+    return properties
 
 
 class _Default(msgspec.Struct, frozen=True):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Mapping
     from datetime import timedelta
 
-__all__ = ["AnyWorkflow", "Workflow", "WorkflowClass", "definition_of", "workflow"]
+__all__ = ["AnyWorkflow", "Workflow", "WorkflowClass", "definition_of", "options", "workflow"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -36,6 +36,7 @@ class Workflow(Definition[P, R_co]):
         version: The version of the code, as registered with the server; empty for a workflow of another program, which
             runs in the version that its workers have.
         parts: The class and its handlers, if it is a class.
+        cancellable: Whether it can be cancelled.
         queue: Where it is started; None for the queue of whoever starts it.
         priority: How much older it counts when workers choose what comes first; negative for younger.
         child_name: Its name among the children of the workflow that schedules it; None for a name by kind and number.
@@ -44,6 +45,7 @@ class Workflow(Definition[P, R_co]):
 
     version: str = "1.0.0"
     parts: ClassParts | None = None
+    cancellable: bool = True
     queue: str | None = None
     priority: timedelta | None = None
     child_name: str | None = None
@@ -126,6 +128,8 @@ def workflow(
     description: str | None = None,
     version: str = "1.0.0",
     tags: Iterable[str] = (),
+    queue: str | None = None,
+    cancellable: bool = True,
 ) -> _Decorator: ...
 
 
@@ -138,6 +142,8 @@ def workflow(
     description: str | None = None,
     version: str = "1.0.0",
     tags: Iterable[str] = (),
+    queue: str | None = None,
+    cancellable: bool = True,
 ) -> Any:
     """Make a workflow of an async function whose first parameter is its context, or of a class with such a `run`.
 
@@ -148,6 +154,9 @@ def workflow(
         description: The docstring if left out.
         version: The version of the code, as registered with the server.
         tags: Words to find it by.
+        queue: Where it is started; the queue of whoever starts it if left out.
+        cancellable: If not, a request to cancel it is refused by a server that knows that word, and ignored by the
+            workflow in any case. What must not be interrupted in one place only stands in a shielded scope instead.
 
     Returns:
         For a function a `Workflow`, which is still callable as the function was; for a class the class itself.
@@ -177,6 +186,7 @@ def workflow(
         if not version.strip():
             msg = f"{where}: the version of {target.__qualname__} is empty; leave it out to use 1.0.0"
             raise DefinitionError(msg)
+        check_text(f"{where}: options of {target.__qualname__}", "queue", queue)
         definition: Workflow[..., Any] = Workflow(
             fn=fn,
             kind=identity.kind,
@@ -186,6 +196,8 @@ def workflow(
             signature=signature,
             version=version,
             parts=parts,
+            cancellable=cancellable,
+            queue=queue,
         )
         if parts is None:
             return definition
@@ -217,3 +229,40 @@ def definition_of(workflow: AnyWorkflow[P, R]) -> Workflow[P, R]:
     if not isinstance(definition, Workflow):
         raise DefinitionError(f"{workflow!r} is no workflow: decorate the function or the class itself with @workflow")
     return cast("Workflow[P, R]", definition)
+
+
+def options(
+    workflow: AnyWorkflow[P, R],
+    /,
+    *,
+    queue: str | None = None,
+    priority: timedelta | float | None = None,
+    child_name: str | None = None,
+    on_cancel: OnCancel | None = None,
+) -> Workflow[P, R]:
+    """A workflow to start with other options, for classes and functions alike; what is left out stays as it is.
+
+    A decorated class stays the class that it was: it has no method `options` of its own, as a decorated function has.
+
+    Args:
+        workflow: What `@workflow` returned.
+        queue: Where to start it.
+        priority: How much older than it is it counts when workers choose what comes first, in seconds or as a
+            timedelta; negative for younger.
+        child_name: Its name among the children of the workflow that schedules it. A name can be used once.
+        on_cancel: As a child, when the scope around it is cancelled: `request` (at first) asks it to end and goes on at
+            once, `wait` asks and stays until it has ended, `abandon` leaves it alone.
+
+    Raises:
+        DefinitionError: It is no workflow, or an option cannot work.
+        UsageError: The child's name is empty or begins with a dollar sign.
+
+    Example:
+        >>> @workflow
+        ... class Cart:
+        ...     async def run(self, ctx: object) -> int: ...
+        >>> options(Cart, queue="fast").queue
+        'fast'
+    """
+    definition = definition_of(workflow)
+    return definition.options(queue=queue, priority=priority, child_name=child_name, on_cancel=on_cancel)

@@ -216,7 +216,7 @@ class Execution:
                 self.promises.settle(event)
             case "SIGNAL_RECEIVED":
                 self.signals.deliver(event)
-            case "CANCELLATION_REQUESTED":
+            case "CANCELLATION_REQUESTED" if self.workflow.cancellable:
                 reason = event.data.reason
                 self.root.cancel(reason if isinstance(reason, str) else None)
             case _:

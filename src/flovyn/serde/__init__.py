@@ -5,6 +5,6 @@
 
 from __future__ import annotations
 
-from flovyn.serde.codec import Codec, codec_for, decode, encode
+from flovyn.serde.codec import Codec, as_data, codec_for, decode, encode
 
-__all__ = ["Codec", "codec_for", "decode", "encode"]
+__all__ = ["Codec", "as_data", "codec_for", "decode", "encode"]

@@ -17,7 +17,7 @@ from flovyn.serde.types import check, describe, remedy
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Codec", "codec_for", "decode", "encode"]
+__all__ = ["Codec", "as_data", "codec_for", "decode", "encode"]
 
 _LOCATED: Final = re.compile(r" - at (?:`key` in )?`\$(?P<path>[^`]*)`$")
 
@@ -255,6 +255,20 @@ def encode(value: object, type_: Any = Any) -> bytes:
         b'{"items":[1,2]}'
     """
     return (_PLAIN if type_ is Any else codec_for(type_)).encode(value)
+
+
+def as_data(value: object) -> Any:
+    """A value as the plain data that its payload is, in an order that is the same in every process.
+
+    Raises:
+        PayloadError: Something in the value cannot be written.
+
+    Example:
+        >>> as_data({"names": {"b", "a"}})
+        {'names': ['a', 'b']}
+    """
+    _PLAIN.encode(value)  # refuses what must not be written
+    return msgspec.json.decode(msgspec.json.encode(value, enc_hook=models.to_data, order="deterministic"))
 
 
 def decode(data: bytes, type_: Any) -> Any:

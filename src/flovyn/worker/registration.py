@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 
 __all__ = ["registration_request"]
 
-# Tells the server that our workflows end themselves when they are asked to, so that it waits for them to do so.
+# Tells the server that our workflows end themselves when they are asked to, so that it waits for them to do so; or
+# that they are not to be asked.
 _COOPERATES: Final = b'{"cancellation":"scopes"}'
+_REFUSES: Final = b'{"cancellation":"never"}'
 
 
 def registration_request(
@@ -42,9 +44,9 @@ def _workflow(workflow: Workflow[..., Any]) -> pb.WorkflowCapability:
         kind=workflow.kind,
         name=workflow.name,
         description=workflow.description,
-        cancellable=True,
+        cancellable=workflow.cancellable,
         tags=list(workflow.tags),
-        metadata=_COOPERATES,
+        metadata=_COOPERATES if workflow.cancellable else _REFUSES,
         version=workflow.version,
         content_hash=hashlib.sha256(f"{workflow.kind}:{workflow.version}".encode()).hexdigest(),
         input_schema=workflow.input_schema,

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from flovyn.replay import Execution
     from flovyn.replay.promises import PromiseRecord
+    from flovyn.serde import Codec
 
 __all__ = ["PromiseHandle", "create_promise"]
 
@@ -30,11 +31,11 @@ class PromiseHandle(Generic[T]):
     `await handle` is `await handle.wait()`.
     """
 
-    __slots__ = ("_execution", "_promise", "_record")
+    __slots__ = ("_codec", "_execution", "_record")
 
-    def __init__(self, execution: Execution, promise: Promise[T], record: PromiseRecord) -> None:
+    def __init__(self, execution: Execution, codec: Codec, record: PromiseRecord) -> None:
         self._execution = execution
-        self._promise = promise
+        self._codec = codec
         self._record = record
 
     def __repr__(self) -> str:
@@ -70,7 +71,7 @@ class PromiseHandle(Generic[T]):
         if event.type != "PROMISE_RESOLVED":
             raise promise_error(event, record.name)
         try:
-            value: T = self._promise.codec.decode(bytes(event.data.value))
+            value: T = self._codec.decode(bytes(event.data.value))
         except PayloadError as error:
             raise PayloadError(f"promise {record.name!r}: {error.message}", path=error.path) from None
         return value
@@ -84,16 +85,21 @@ def create_promise(
     idempotency_key: str | None,
     idempotency_key_ttl: timedelta | None,
 ) -> PromiseHandle[T]:
-    """Create a promise, or find the one of that name."""
+    """Create a promise, or find the one of that name.
+
+    Raises:
+        PayloadError: Values of the promise's type cannot be read.
+    """
     begin(execution, "create a promise")
     typed: Promise[T] = Promise(promise) if isinstance(promise, str) else promise
+    codec = typed.codec  # a type that cannot be read is told here, not when somebody has resolved it
     record = execution.promises.create(
         typed.name,
         timeout_ms=milliseconds(expires_after),
         idempotency_key=idempotency_key,
         idempotency_key_ttl_seconds=whole_seconds(idempotency_key_ttl),
     )
-    return PromiseHandle(execution, typed, record)
+    return PromiseHandle(execution, codec, record)
 
 
 def _always() -> bool:

@@ -19,6 +19,7 @@ async def wait(execution: Execution, signal: Signal[Any] | str) -> Any:
     """Take the oldest signal of a name; the first that waits gets the first that comes."""
     await enter(execution, "wait for a signal")
     typed = _typed(signal)
+    _ = typed.codec  # a type that cannot be read is told here, not when somebody has sent one
     name, kernel, signals = typed.name, execution.kernel, execution.signals
     data = signals.take(name)
     if data is None:

@@ -2,8 +2,8 @@
 
 A worker that cooperates says so with the kinds it registers (``{"cancellation": "scopes"}``): its runs are told and end
 themselves, unless they are asked a second time or take too long. The official workers do not look: their runs are ended
-here, at once or at their next suspension. Whoever ends a run passes the request on to its children: the run itself if
-it cooperates, the server otherwise.
+here, at once or at their next suspension. Runs of a kind that is not to be cancelled (``"never"``) are left alone.
+Whoever ends a run passes the request on to its children: the run itself if it cooperates, the server otherwise.
 """
 
 from __future__ import annotations
@@ -32,13 +32,18 @@ _decode: Final = msgspec.json.Decoder(_Metadata).decode
 
 def cooperates(core: Core, run: RunRow) -> bool:
     """Whether the workers of this kind end a run themselves when it is cancelled."""
+    return _said(core, run) == "scopes"
+
+
+def _said(core: Core, run: RunRow) -> str:
+    """What the workers of this kind say about cancellation."""
     metadata = core.store.workers.metadata_of_kind(run.org_id, "workflow", run.kind)
     if not metadata:
-        return False
+        return ""
     try:
-        return _decode(metadata).cancellation == "scopes"
+        return _decode(metadata).cancellation
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return False
+        return ""
 
 
 def request(core: Core, run: RunRow, *, reason: str, requested_by: str) -> None:
@@ -47,10 +52,12 @@ def request(core: Core, run: RunRow, *, reason: str, requested_by: str) -> None:
     Part of the caller's transaction.
 
     Raises:
-        FailedPrecondition: It has ended.
+        FailedPrecondition: It has ended, or is of a kind that cannot be cancelled.
     """
     if run.status in history.ENDED:
         raise FailedPrecondition(f"workflow {run.id} cannot be cancelled: it is {run.status}")
+    if _said(core, run) == "never":
+        raise FailedPrecondition(f"workflow {run.id} cannot be cancelled: its kind {run.kind!r} is not cancellable")
     if run.cancel_reason is not None:
         force(core, run)
     else:
@@ -58,7 +65,7 @@ def request(core: Core, run: RunRow, *, reason: str, requested_by: str) -> None:
 
 
 def ask(core: Core, run: RunRow, *, reason: str, requested_by: str) -> None:
-    """Ask a run that has not ended to stop. Asking again changes nothing.
+    """Ask a run that has not ended to stop. Asking again, or asking one that cannot be cancelled, changes nothing.
 
     Part of the caller's transaction.
     """
@@ -66,6 +73,7 @@ def ask(core: Core, run: RunRow, *, reason: str, requested_by: str) -> None:
     for n in waiting:  # each read anew: the end of another may have told it something
         asked = run if n == run.n else core.store.runs.get(n)
         can_be_asked = asked.cancel_reason is None and asked.status not in history.ENDED
+        can_be_asked = can_be_asked and _said(core, asked) != "never"
         if can_be_asked and _tell(core, asked, reason, requested_by):
             waiting += core.store.runs.open_children(n)
 
