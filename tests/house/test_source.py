@@ -66,12 +66,69 @@ def test_each_part_can_be_imported_first(name: str) -> None:
     subprocess.run([sys.executable, "-W", "error", "-c", f"import {name}"], check=True)
 
 
-def test_importing_flovyn_loads_nothing_that_is_optional() -> None:
-    # Not pydantic: betterproto2 itself imports it wherever it is installed.
-    heavy = ["httpx", "opentelemetry", "trio", "sqlite3", "typer", "rich", "uvloop", "flovyn.server"]
-    code = f"import sys, flovyn; print([name for name in {heavy} if name in sys.modules])"
-    run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    assert run.stdout.strip() == "[]"
+# What an import may cost is in `benchmarks/importing.py`; what costs most of it must not come along.
+NOT_WITHOUT_USE = [
+    # optional packages
+    "cryptography",
+    "httpx",
+    "opentelemetry",
+    "pydantic",
+    "rich",
+    "trio",
+    "typer",
+    "uvloop",
+    # what only the wire, the server and the command line need: `connect` and `Worker.run` load the wire
+    "betterproto2",
+    "grpclib",
+    "h2",
+    "sqlite3",
+    "flovyn.cli",
+    "flovyn.serde.codecs",
+    "flovyn.server",
+    "flovyn.testing",
+    "flovyn.wire.channel",
+    "flovyn.wire.messages",
+    "flovyn.wire.methods",
+    "flovyn.worker.tree",
+]
+
+
+def loaded_by(code: str) -> set[str]:
+    program = f"import sys\n{code}\nprint([name for name in {NOT_WITHOUT_USE} if name in sys.modules])"
+    run = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    return set(ast.literal_eval(run.stdout))
+
+
+def test_importing_flovyn_loads_nothing_that_is_not_used() -> None:
+    assert loaded_by("import flovyn") == set()
+
+
+def test_defining_workflows_loads_nothing_that_is_not_used() -> None:
+    """Definitions are imported by everybody: by tests, by programs that only start workflows, by linters."""
+    program = """
+from dataclasses import dataclass
+from flovyn import Promise, TaskContext, WorkflowContext, query, signal, task, workflow
+
+@dataclass
+class Order:
+    id: str
+
+approval = Promise[bool]("approval")
+
+@task
+async def charge(ctx: TaskContext, order: Order) -> int: ...
+
+@workflow
+class Cart:
+    @signal
+    async def add(self, ctx: WorkflowContext, order: Order) -> None: ...
+    @query
+    def size(self) -> int: ...
+    async def run(self, ctx: WorkflowContext, order: Order) -> int: ...
+
+charge.encode_input((Order("o"),), {}), charge.input_schema, approval.codec
+"""
+    assert loaded_by(program) == set()
 
 
 def tracked() -> list[Path]:

@@ -214,3 +214,40 @@ def test_a_field_of_a_struct_may_have_any_name() -> None:
 
     for value in (Odd({"v": 1}), Odd(None), Strict(3)):
         assert decode(encode(value), type(value)) == value
+
+
+@dataclass
+class Loose:
+    """With fields that may have no value, which is the most common reason for a null."""
+
+    note: str | None = None
+    count: Any = 0
+    more: float | None = None
+
+
+@pytest.mark.parametrize(
+    ("value", "path"),
+    [
+        (Loose(None, NAN), "$.count"),
+        (Loose(NAN), "$.note"),  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+        (Loose(None, [None, NAN]), "$.count[1]"),
+        (Loose("null", more=NAN), "$.more"),
+        ({"a": None, "b": NAN}, "$.b"),
+        ({"a": None, "b": [NAN]}, "$.b[0]"),
+    ],
+)
+def test_a_nan_is_not_taken_for_a_field_without_a_value(value: Any, path: str) -> None:
+    for type_ in (type(value), Any):
+        with pytest.raises(PayloadError) as caught:
+            encode(value, type_)
+        assert caught.value.path == path
+
+
+def test_fields_without_a_value_are_written() -> None:
+    assert encode(Loose(), Loose) == b'{"note":null,"count":0,"more":null}'
+    assert encode(Loose("null", [None, "null"]), Loose) == b'{"note":"null","count":[null,"null"],"more":null}'
+    assert encode(LooseStruct(), Loose) == b"{}"
+
+
+class LooseStruct(msgspec.Struct, omit_defaults=True):
+    note: str | None = None

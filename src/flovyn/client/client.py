@@ -10,7 +10,7 @@ from flovyn.client.handle import WorkflowHandle
 from flovyn.client.options import StartOptions
 from flovyn.definitions import definition_of
 from flovyn.errors import ConfigurationError
-from flovyn.serde.codecs.chain import CodecChain
+from flovyn.serde.chain import CodecChain
 
 if TYPE_CHECKING:
     import ssl
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from flovyn.client.start import Starter
     from flovyn.definitions import AnyWorkflow
-    from flovyn.serde.codecs.chain import PayloadCodec
+    from flovyn.serde.chain import PayloadCodec
     from flovyn.wire.channel import Channel
     from flovyn.wire.options import ChannelOptions
     from flovyn.wire.transport import Transport

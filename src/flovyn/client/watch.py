@@ -17,7 +17,7 @@ from flovyn.wire.payloads import decoded
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from flovyn.serde.codecs.chain import CodecChain
+    from flovyn.serde.chain import CodecChain
     from flovyn.wire.transport import Transport
 
 __all__ = ["Watch"]

@@ -1,8 +1,9 @@
 """Hide the host's event loop for the length of a step.
 
-The only module that knows that asyncio and Trio exist; Trio only if the process has imported it already. While a kernel
-steps, AnyIO finds the backend `flovyn`; asyncio and Trio find a tripwire where their loop and task were, so that
-`asyncio.sleep()` fails with an error that says what to do, and `asyncio.run()` and `trio.run()` refuse to start.
+The only module that knows that asyncio and Trio exist: asyncio from the first step on, as a step may import it, Trio
+only if the process has imported it already. While a kernel steps, AnyIO finds the backend `flovyn`; asyncio and Trio
+find a tripwire where their loop and task were, so that `asyncio.sleep()` fails with an error that says what to do, and
+`asyncio.run()` and `trio.run()` refuse to start.
 """
 
 # ruff: noqa: SLF001  # what is hidden here has no public name
@@ -11,7 +12,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from asyncio import events, tasks
+from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import sniffio
@@ -124,7 +125,16 @@ def _leave_to_the_kernel(generator: object) -> None:
 # --- asyncio --------------------------------------------------------------------------------
 
 
+@cache
+def _asyncio() -> tuple[Any, Any]:
+    """The two modules of asyncio's. A program that only defines workflows does not pay for loading them."""
+    from asyncio import events, tasks
+
+    return events, tasks
+
+
 def _hide_asyncio() -> tuple[Any, Any]:
+    events, _ = _asyncio()
     loop = events._get_running_loop()
     if loop is _local.loop:  # a kernel inside a step of another: hidden already
         return loop, None
@@ -136,10 +146,11 @@ def _restore_asyncio(loop: Any, task: Any) -> None:
     if loop is _local.loop:
         return
     _swap_task(task)
-    events._set_running_loop(loop)
+    _asyncio()[0]._set_running_loop(loop)
 
 
 def _swap_task(task: Any) -> Any:
+    _, tasks = _asyncio()
     swap: Any = getattr(tasks, "_swap_current_task", None)
     if swap is not None:
         return swap(_local.loop, task)

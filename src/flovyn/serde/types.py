@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Final, NoReturn, cast
+from typing import Any, Final, NamedTuple, NoReturn, cast
 
 import msgspec
 from msgspec import inspect
 
 from flovyn.serde import models
 
-__all__ = ["check", "describe", "remedy"]
+__all__ = ["Facts", "Record", "check", "describe", "remedy"]
 
 # What an object's key can be: whatever has a form as text, or is a number.
 _KEYS: Final = (
@@ -59,18 +59,40 @@ def remedy(text: str) -> str:
     return next((f"{text}; {advice}" for pattern, advice in _REMEDIES if pattern.search(text)), text)
 
 
-def check(type_: Any) -> bool:
-    """Check every type that a type is made of.
+class Record(NamedTuple):
+    """A dataclass or a Struct.
 
-    Returns:
-        Whether a datetime without a time zone is asked for somewhere in it (`Meta(tz=False)`).
+    Attributes:
+        cls: The class.
+        optional: Its fields that may have no value.
+    """
+
+    cls: type[Any]
+    optional: tuple[str, ...]
+
+
+class Facts(NamedTuple):
+    """What is known of a type.
+
+    Attributes:
+        naive: Whether a datetime without a time zone is asked for somewhere in it (`Meta(tz=False)`).
+        record: The type itself, if it is a dataclass or a Struct with fields that may have no value.
+    """
+
+    naive: bool
+    record: Record | None
+
+
+def check(type_: Any) -> Facts:
+    """Check every type that a type is made of.
 
     Raises:
         TypeError: Of one of them no value could be read, or only some.
     """
     naive = False
     seen: list[object] = []
-    waiting: list[tuple[str, object]] = [("", inspect.type_info(type_))]
+    whole = inspect.type_info(type_)
+    waiting: list[tuple[str, object]] = [("", whole)]
     while waiting:
         where, info = waiting.pop()
         if any(info is known for known in seen):
@@ -80,7 +102,19 @@ def check(type_: Any) -> bool:
         naive = naive or (isinstance(info, inspect.DateTimeType) and info.tz is False)
         if isinstance(info, inspect.Type | inspect.Field):
             waiting.extend(_parts(where, info))
-    return naive
+    return Facts(naive, _record(whole))
+
+
+def _record(info: inspect.Type) -> Record | None:
+    if not isinstance(info, inspect.DataclassType | inspect.StructType):
+        return None
+    optional = [field.name for field in info.fields if _may_be_none(field.type)]
+    return Record(info.cls, tuple(optional)) if optional else None
+
+
+def _may_be_none(info: inspect.Type) -> bool:
+    kinds = info.types if isinstance(info, inspect.UnionType) else (info,)
+    return any(isinstance(kind, inspect.NoneType) for kind in kinds)
 
 
 def _check_one(where: str, info: object) -> None:

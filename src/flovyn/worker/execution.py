@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from flovyn.definitions import Workflow
-    from flovyn.serde.codecs.chain import CodecChain
+    from flovyn.serde.chain import CodecChain
     from flovyn.wire.messages.flovyn import v1 as pb
     from flovyn.wire.transport import Transport
     from flovyn.worker.options import WorkerOptions

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from flovyn.replay import Execution
-    from flovyn.serde.codecs.chain import CodecChain
+    from flovyn.serde.chain import CodecChain
 
 __all__ = ["RAW_EVENTS", "apply", "holds_in"]
 

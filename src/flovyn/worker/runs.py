@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from flovyn.replay import Execution
-    from flovyn.serde.codecs.chain import CodecChain
+    from flovyn.serde.chain import CodecChain
     from flovyn.wire.transport import Method, Reply, Transport
     from flovyn.worker.cache import Cached
 

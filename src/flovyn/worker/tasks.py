@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from flovyn.definitions import Task
-    from flovyn.serde.codecs.chain import CodecChain
+    from flovyn.serde.chain import CodecChain
     from flovyn.wire.transport import Transport
     from flovyn.worker.polling import PollIdentity
     from flovyn.worker.reports import Reporter

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
@@ -19,34 +18,19 @@ from flovyn.worker.tasks import TaskRunner
 from flovyn.worker.workflows import WorkflowRunner
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
-    from flovyn.definitions import Task, Workflow
-    from flovyn.serde.codecs.chain import CodecChain
     from flovyn.wire.transport import Transport
-    from flovyn.worker.options import WorkerOptions
+    from flovyn.worker.plan import Plan
     from flovyn.worker.statistics import Gauges
 
-__all__ = ["Plan", "Tree"]
+__all__ = ["Tree"]
 
 # How long, once the scopes of what runs are cancelled, the server may still be told of tasks that have just ended.
 _FAREWELL: Final = 2.0
 
 # A payload that cannot be decoded concerns the one piece of work that it came with, not the session that polls.
 _DECODED_LATER: Final = (methods.POLL_WORKFLOW, methods.POLL_TASK)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """What a worker is to do, settled before it begins."""
-
-    org_id: str
-    queue: str
-    name: str
-    workflows: Sequence[Workflow[..., Any]]
-    tasks: Sequence[Task[..., Any]]
-    codecs: CodecChain
-    options: WorkerOptions
 
 
 class Tree:

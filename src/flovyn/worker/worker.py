@@ -14,8 +14,8 @@ from flovyn.errors import ConfigurationError, DefinitionError, UsageError
 from flovyn.nursery import Tripwires, arm_tripwires
 from flovyn.worker.groups import holds_cancellation, unwrapped
 from flovyn.worker.options import ViolationPolicy, WorkerOptions
+from flovyn.worker.plan import Plan
 from flovyn.worker.statistics import Gauges, WorkerStatistics
-from flovyn.worker.tree import Plan, Tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup, TaskStatus
 
     from flovyn.client import Client
+    from flovyn.worker.tree import Tree
 
 __all__ = ["Worker"]
 
@@ -170,6 +171,9 @@ class Worker:
             PermissionDenied: The token is not good for this organisation.
             FailedPrecondition: The server refuses the worker for what it registers.
         """
+        # Whatever speaks the protocol is loaded only by those who are about to: it takes longer than all the rest.
+        from flovyn.worker.tree import Tree
+
         if self._entered:
             raise UsageError(f"worker {self.name} has run already; make a new Worker to run again")
         self._entered = True

@@ -6,7 +6,7 @@ read. Whatever tools and servers there are between two programs see JSON still.
 
 from __future__ import annotations
 
-from flovyn.serde.codecs.chain import CodecChain, PayloadCodec
+from flovyn.serde.chain import CodecChain, PayloadCodec
 from flovyn.serde.codecs.compression import ZlibCodec
 from flovyn.serde.codecs.encryption import AesGcmCodec
 from flovyn.serde.codecs.offloading import DirectoryStore, OffloadCodec, PayloadStore
