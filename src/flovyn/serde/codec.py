@@ -74,7 +74,7 @@ def _accounts_for(value: Any, optional: Sequence[str], data: bytes) -> bool:
     return data.count(b"null") == nulls
 
 
-def _write_naive_too(value: object, _: Sequence[str] = ()) -> bytes:
+def _write_naive_too(value: object, optional: Sequence[str] = ()) -> bytes:  # noqa: ARG001 - as the other has it
     try:
         data = _write(value)
     except UNWRITABLE as error:

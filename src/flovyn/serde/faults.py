@@ -163,13 +163,13 @@ def _splitter(cls: Hashable) -> Callable[[Any], _Parts] | None:
             return split
     names: Iterable[str] | None = None
     if issubclass(kind, tuple):
-        names = getattr(kind, "_fields", None)
+        names = getattr(cls, "_fields", None)
         if names is None:
             return enumerate
     elif issubclass(kind, msgspec.Struct):
         names = kind.__struct_fields__
-    elif dataclasses.is_dataclass(kind):
-        names = [field.name for field in dataclasses.fields(cast("Any", kind))]
+    elif dataclasses.is_dataclass(cls):
+        names = [field.name for field in dataclasses.fields(cls)]
     elif hasattr(kind, "__attrs_attrs__"):
         names = [attribute.name for attribute in cast("Any", kind).__attrs_attrs__]
     elif models.is_model(kind):
