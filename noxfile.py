@@ -19,7 +19,7 @@ nox.options.reuse_existing_virtualenvs = True
 
 ROOT = Path(__file__).parent
 PROJECT = nox.project.load_toml("pyproject.toml")
-EXTRAS = ".[cli,otel,pydantic,server,trio,uvloop]"
+EXTRAS = ".[cli,encryption,otel,pydantic,server,trio,uvloop]"
 REQUIRED = "3.11"
 WANTED = ["3.11", "3.12", "3.13", "3.14"]
 
@@ -98,11 +98,13 @@ def lint(session: nox.Session) -> None:
 
 @nox.session(python=REQUIRED)
 def types(session: nox.Session) -> None:
-    """mypy and pyright, both strict, and that every public name has a known type."""
+    """mypy and pyright, both strict, that every public name has a known type, and that mistakes are found."""
     _install(session, "types")
     session.run("mypy")
     session.run("pyright")
     session.run("pyright", "--verifytypes", "flovyn", "--ignoreexternal")
+    # Patterns and mistakes, and what both checkers have to say of each line.
+    session.run("pytest", "tests/typing")
 
 
 @nox.session(python=REQUIRED)
