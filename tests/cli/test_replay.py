@@ -32,6 +32,13 @@ class Cart:
 every = [greet, Cart]
 twice = [greet, greet]
 none = 7
+
+class Backwards:
+    name = "backwards"
+    async def decode(self, data, metadata):
+        return data[::-1]
+
+backwards = Backwards()
 """
 
 
@@ -90,6 +97,19 @@ def test_all_is_equal(flovyn: Flovyn) -> None:
     assert said == (0, GOOD + "1 equal\n", "")
 
 
+def test_encoded_payloads_take_their_codecs(flovyn: Flovyn, shop: Path) -> None:
+    path = shop / "histories" / "good.json"
+    encoded = '{"$flovyn":{"v":1,"encoded":{"by":[{"codec":"backwards"}],"data":"ImFkQSBvbGxlaCI="}}}'
+    path.write_text(path.read_text(encoding="utf-8").replace('"hello Ada"', encoded), encoding="utf-8")
+    said = flovyn("replay", "shop:greet", "--codecs", "shop:backwards", "--history", "histories")
+    assert said == (0, GOOD + "1 equal\n", "")
+    code, out, err = flovyn("replay", "shop:greet", "--history", "histories")
+    assert (code, err) == (2, "")
+    assert "CodecError: the history of 550e8400-e29b-41d4-a716-446655440000 has payloads that are encoded" in out
+    code, out, err = flovyn("replay", "shop:greet", "--codecs", "shop:backwards", "--codecs", "shop:backwards")
+    assert (code, "there is nothing to replay" in err) == (2, True)
+
+
 def test_a_violation_is_shown_with_its_diff(flovyn: Flovyn) -> None:
     said = flovyn("replay", "shop:every", "--history", "changed.json", "--history", "histories/good.json")
     assert said == (1, CHANGED + GOOD + "1 equal, 1 violation\n", "")
@@ -119,7 +139,7 @@ def test_reports_as_json(flovyn: Flovyn) -> None:
         (("shop:greet",), "there is nothing to replay: name histories (--history) or executions (--execution)"),
         (("shop:greet", "--execution", RUN), "--execution needs to know the organisation: --org-id, or FLOVYN_ORG_ID"),
         (("shop:greet", "--history", "empty"), "there is no *.json in the directory 'empty'"),
-        (("shop", "--history", "x"), "'shop' does not say where a workflow is: write it as shop.orders:place_order"),
+        (("shop", "--history", "x"), "'shop' does not say where it is: write it as shop.orders:place_order"),
         (("shop:gone", "--history", "x"), "'shop:gone' cannot be had: AttributeError: module 'shop' has no attribute"),
         (("gone:x", "--history", "x"), "'gone:x' cannot be had: ModuleNotFoundError: No module named 'gone'"),
         (("broken:x", "--history", "x"), "'broken:x' cannot be had: ModuleNotFoundError: No module named 'nothing_of"),

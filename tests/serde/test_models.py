@@ -3,15 +3,18 @@ from __future__ import annotations
 import subprocess
 import sys
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Annotated, Any
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Annotated, Any, Generic, TypeVar
 
 import msgspec
 import pydantic
 import pytest
 
-from flovyn.errors import PayloadError
-from flovyn.serde import codec_for, decode, encode
+from flovyn.errors import CodecError, PayloadError
+from flovyn.serde import codec_for, decode, encode, models
+
+T = TypeVar("T")
 
 
 class Address(pydantic.BaseModel):
@@ -76,6 +79,88 @@ def test_models_come_back(value: object, type_: Any, data: bytes | None) -> None
     assert data is None or written == data
     assert decode(written, type_) == value
     assert type(decode(written, type_)) is type(value)
+
+
+class Settings(pydantic.BaseModel):
+    """Everything has a default: any object would do."""
+
+    fast: bool = False
+
+
+class Page(pydantic.BaseModel, Generic[T]):
+    entries: list[T]
+
+
+class Id(pydantic.RootModel[int]): ...
+
+
+class Point(msgspec.Struct):
+    x: int
+
+
+@pytest.mark.parametrize(
+    ("value", "type_", "data"),
+    [
+        # What pydantic would write in a way of its own is written as everywhere.
+        ((Id(3), b"\xff"), tuple[Id, bytes], b'[3,"/w=="]'),
+        ({"a": (Id(3), timedelta(minutes=1))}, dict[str, tuple[Id, timedelta]], b'{"a":[3,"PT60S"]}'),
+        ([(Id(3), Decimal("1.10"))], list[tuple[Id, Decimal]], b'[[3,"1.10"]]'),
+        # What only msgspec knows stands beside what only pydantic does.
+        ((Id(3), Point(1)), tuple[Id, Point], b'[3,{"x":1}]'),
+        (Page[Id](entries=[Id(1)]), Page[Id], b'{"entries":[1]}'),
+        ([Page[Dog](entries=[])], list[Page[Dog]], b'[{"entries":[]}]'),
+    ],
+)
+def test_models_beside_other_types(value: Any, type_: Any, data: bytes) -> None:
+    codec = codec_for(type_)
+    assert codec.encode(value) == data
+    assert codec.decode(data) == value
+
+
+def test_a_dataclass_with_models_everywhere() -> None:
+    @dataclass
+    class Shelf:
+        first: Customer
+        rest: dict[str, list[Address | None]]
+        blob: bytes
+
+    shelf = Shelf(ADA, {"a": [Address(street="y"), None]}, b"\x00")
+    assert decode(encode(shelf, Shelf), Shelf) == shelf
+    misfit = encode(shelf).replace(b'"street":"y"', b'"street":1')
+    with pytest.raises(PayloadError) as caught:
+        decode(misfit, Shelf)
+    assert caught.value.path == "$.rest[...][0].street"
+
+
+def test_a_union_of_models_inside_another_type_says_what_to_do() -> None:
+    @dataclass
+    class Owner:
+        pet: Cat | Dog
+
+    with pytest.raises(PayloadError, match="could not be told apart in JSON: make each a msgspec.Struct with tag=True"):
+        codec_for(Owner)
+
+
+def test_an_object_that_is_no_value_is_not_taken_for_a_model() -> None:
+    assert decode(b"{}", Settings) == Settings()
+    assert decode(b'{"$flovyn":{"v":1,"value":{"fast":true}}}', Settings) == Settings(fast=True)
+    with pytest.raises(CodecError, match="the payload is encoded by zlib"):
+        decode(b'{"$flovyn":{"v":1,"encoded":{"by":[{"codec":"zlib"}],"data":""}}}', Settings)
+
+
+def test_models_say_themselves_which_datetimes_they_take() -> None:
+    naive = Customer(fullName="Ada", since=datetime(2026, 1, 2))
+    assert decode(encode(naive, Customer), Customer) == naive
+    with pytest.raises(PayloadError, match="has no time zone") as caught:
+        encode([naive, datetime(2026, 1, 2)])
+    assert caught.value.path == "$[1]"
+
+
+def test_rules_of_models_are_made_once() -> None:
+    made = models.adapter.cache_info().misses
+    for _ in range(3):
+        decode(encode(Sale(ADA, [Address(street="z")])), Sale)
+    assert models.adapter.cache_info().misses <= made + 2
 
 
 def test_models_are_written_alike_without_a_declared_type() -> None:

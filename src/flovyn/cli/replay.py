@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from flovyn.definitions import AnyWorkflow, Workflow
+    from flovyn.serde.codecs import PayloadCodec
     from flovyn.testing.replayer.report import Status
 
 __all__ = ["replay"]
@@ -52,6 +53,12 @@ def replay(
         str | None,
         typer.Option(envvar="FLOVYN_WORKER_TOKEN", show_envvar=True, help="The key that opens the server."),
     ] = None,
+    codecs: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="MODULE:ATTRIBUTE", help="Where the codecs of the payloads are: a codec or a list of them."
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the reports as a JSON array.")] = False,
 ) -> None:
     """Replay histories with the code as it is now, and show where the two part.
@@ -61,11 +68,12 @@ def replay(
     if not executions and not histories:
         raise ConfigurationError("there is nothing to replay: name histories (--history) or executions (--execution)")
     replayer = Replayer([workflow for name in definitions for workflow in _definitions(name)])
-    found: list[History | Report] = [_read(path) for path in _files(histories or [])]
+    given = [cast("PayloadCodec", codec) for name in codecs or [] for codec in _listed(name)]
+    found: list[History | Report] = anyio.run(_read_all, _files(histories or []), given)
     if executions:
         if org is None:
             raise ConfigurationError("--execution needs to know the organisation: --org-id, or FLOVYN_ORG_ID")
-        found += anyio.run(_fetch, executions, url, org, token)
+        found += anyio.run(_fetch, executions, url, org, token, given)
     reports = [replayer.replay(one) if isinstance(one, History) else one for one in found]
     if as_json:
         print(json.dumps([report.as_data() for report in reports], indent=2))
@@ -76,9 +84,14 @@ def replay(
 
 def _definitions(name: str) -> list[Workflow[..., Any]]:
     """The workflows that a name such as ``shop.orders:place_order`` stands for."""
+    return [definition_of(cast("AnyWorkflow[..., Any]", one)) for one in _listed(name)]
+
+
+def _listed(name: str) -> list[object]:
+    """What a name such as ``shop.orders:place_order`` stands for: one thing, or a list of them."""
     module, colon, attribute = name.partition(":")
     if not (module and colon and attribute):
-        raise ConfigurationError(f"{name!r} does not say where a workflow is: write it as shop.orders:place_order")
+        raise ConfigurationError(f"{name!r} does not say where it is: write it as shop.orders:place_order")
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)
@@ -86,8 +99,7 @@ def _definitions(name: str) -> list[Workflow[..., Any]]:
         value: object = getattr(importlib.import_module(module), attribute)
     except Exception as error:
         raise ConfigurationError(f"{name!r} cannot be had: {type(error).__name__}: {error}") from error
-    listed = cast("list[object]", value) if isinstance(value, list) else [value]
-    return [definition_of(cast("AnyWorkflow[..., Any]", one)) for one in listed]
+    return cast("list[object]", value) if isinstance(value, list) else [value]
 
 
 def _files(paths: Iterable[Path]) -> list[Path]:
@@ -100,16 +112,23 @@ def _files(paths: Iterable[Path]) -> list[Path]:
     return files
 
 
-def _read(path: Path) -> History | Report:
+async def _read_all(paths: list[Path], codecs: list[PayloadCodec]) -> list[History | Report]:
+    return [await _read(path, codecs) for path in paths]
+
+
+async def _read(path: Path, codecs: list[PayloadCodec]) -> History | Report:
     try:
-        return History.read(path)
+        history = History.read(path)
+        return await history.decoded(codecs) if codecs else history
     except FlovynError as error:
         return _unread(str(path), error)
 
 
-async def _fetch(executions: list[str], url: str, org: str, token: str | None) -> list[History | Report]:
+async def _fetch(
+    executions: list[str], url: str, org: str, token: str | None, codecs: list[PayloadCodec]
+) -> list[History | Report]:
     found: list[History | Report] = []
-    async with connect(url, org_id=org, token=token) as client:
+    async with connect(url, org_id=org, token=token, codecs=codecs) as client:
         for execution in executions:
             try:
                 found.append(await History.fetch(client, execution))
