@@ -300,7 +300,7 @@ class Left(msgspec.Struct, tag=True):
     colours: set[Colour]
 
 class Right(msgspec.Struct, tag=True):
-    choice: Literal["one", "two", 3]
+    choice: Literal["one", "two"]
 
 @dataclass
 class Order:

@@ -61,7 +61,7 @@ class Dog(msgspec.Struct, tag=True, frozen=True, rename="camel"):
 
 
 class Wire(msgspec.Struct, array_like=True):
-    kind: Literal["a", "b", 3]
+    kind: Literal["a", "b"]
     blob: bytes
 
 
@@ -174,7 +174,7 @@ everything = st.builds(
     point=st.builds(Point, st.integers(), reals),
     address=st.fixed_dictionaries({}, optional={"street": texts, "number": st.none() | st.integers()}),
     pet=st.none() | st.builds(Cat, st.integers()) | st.builds(Dog, st.frozensets(texts)),
-    wire=st.builds(Wire, st.sampled_from(["a", "b", 3]), st.binary()),
+    wire=st.builds(Wire, st.sampled_from(["a", "b"]), st.binary()),
     customer=customers,
     customers=st.dictionaries(texts, st.lists(customers, max_size=2), max_size=2),
     pages=st.builds(Page[Page[Key]], st.lists(st.builds(Page[Key], st.lists(keys), st.booleans())), st.booleans()),

@@ -15,6 +15,7 @@ import msgspec
 
 if TYPE_CHECKING:
     import pydantic
+    from pydantic.json_schema import GenerateJsonSchema
 
 __all__ = [
     "Adapter",
@@ -98,7 +99,21 @@ class Adapter:
             raise Misfit(error) from None
 
     def schema(self) -> dict[str, Any]:
-        return self._adapter.json_schema()
+        return self._adapter.json_schema(schema_generator=_generator())
+
+
+@functools.cache
+def _generator() -> type[GenerateJsonSchema]:
+    from pydantic.json_schema import GenerateJsonSchema
+
+    class Stable(GenerateJsonSchema):
+        """Writes the default of a set in an order that is the same in every process."""
+
+        def encode_default(self, dft: Any) -> Any:
+            encoded = super().encode_default(dft)
+            return sorted(encoded, key=msgspec.json.encode) if isinstance(dft, set | frozenset) else encoded
+
+    return Stable
 
 
 adapter: Final = functools.lru_cache(maxsize=1024)(Adapter)

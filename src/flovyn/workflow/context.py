@@ -280,7 +280,7 @@ class WorkflowContext:
 
         Raises:
             OperationFailed: The function raised, or returned what cannot be written as JSON. Recorded as well.
-            PayloadError: What was recorded does not fit the function's return annotation.
+            PayloadError: The function's return annotation cannot be a payload, or what was recorded does not fit it.
             UsageError: The name is empty or begins with a dollar sign.
         """
         return await operate(self._execution, name, fn, args, kwargs)

@@ -25,10 +25,8 @@ async def operate(execution: Execution, name: str, fn: Callable[..., Any], args:
     """Have the host run a function, unless history has the answer, and wait for it."""
     checked_name("operation", name)
     await enter(execution, "run an operation")
-    returned = _return_type(fn)
-    operation = execution.start_operation(
-        name, partial(fn, *args, **kwargs), lambda value: serde.encode(value, returned)
-    )
+    codec = serde.codec_for(_return_type(fn))  # a type that cannot be a payload is told here, before anything happens
+    operation = execution.start_operation(name, partial(fn, *args, **kwargs), codec.encode)
     execution.waits[operation] = f"Waiting for operation {name} to complete"
     try:
         await execution.kernel.park(operation.abort)
@@ -36,7 +34,7 @@ async def operate(execution: Execution, name: str, fn: Callable[..., Any], args:
         del execution.waits[operation]
     match operation.answer:
         case Value(data):
-            return serde.decode(data, returned)
+            return codec.decode(data)
         case Failure(info):
             raise OperationFailed(str(info), name=name, error_type=info.type, details=info.as_data())
         case other:
