@@ -280,12 +280,47 @@ async def test_the_same_without_codecs_does_show(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
-# --- what goes wrong ------------------------------------------------------------------------
+class Counting:
+    """Changes nothing, and counts."""
+
+    name = "counting"
+
+    def __init__(self) -> None:
+        self.decoded = 0
+
+    async def encode(self, data: bytes) -> tuple[bytes, Mapping[str, str]] | None:
+        return data, {}
+
+    async def decode(self, data: bytes, metadata: Mapping[str, str]) -> bytes:
+        self.decoded += 1
+        return data
+
+
+@workflow
+async def steps(ctx: WorkflowContext, count: int) -> int:
+    for number in range(count):
+        await ctx.schedule(echo, str(number))
+    return count
 
 
 @task
 async def echo(ctx: TaskContext, text: str) -> str:
     return text
+
+
+@pytest.mark.parametrize(("cache_size", "most"), [(100, 80), (0, 1_000)], ids=["cached", "re-enacted"])
+async def test_a_cached_workflow_decodes_each_payload_once(cache_size: int, most: int) -> None:
+    codec = Counting()
+    with anyio.fail_after(20):
+        async with serve() as server, connected(server, [codec]) as client:
+            async with Worker(client, workflows=[steps], tasks=[echo], cache_size=cache_size, grace=1.0):
+                assert await (await client.start(steps, 20)).result() == 20
+    # Three for each task (what was scheduled, the task's own input, its output), and some for beginning and end.
+    assert 60 <= codec.decoded <= most
+    assert cache_size or codec.decoded > 400
+
+
+# --- what goes wrong ------------------------------------------------------------------------
 
 
 @workflow
