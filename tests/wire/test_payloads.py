@@ -435,6 +435,8 @@ async def test_what_is_wanted_undecoded_is_left() -> None:
     coded = Method(methods.GET_EVENTS.path, bytes, bytes, Shape.UNARY)
     with pytest.raises(UsageError, match="a message that is coded already"):
         await transport.unary(coded, b"")
+    with pytest.raises(UsageError, match="a message that is coded already"):
+        await transport.client_stream(coded, one_by_one([b""]))
 
 
 async def test_events_cannot_be_sent() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, aclosing
+from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from flovyn.errors import UsageError
@@ -13,7 +13,7 @@ from flovyn.wire.payloads import decoded, decoded_members, encoded
 from flovyn.wire.transport import NO_METADATA, Reply
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Collection, Mapping
+    from collections.abc import AsyncIterable, Awaitable, Callable, Collection, Mapping
     from types import TracebackType
 
     from flovyn.wire.payloads import Coder
@@ -71,17 +71,15 @@ class PayloadTransport:
         self, method: Method[Q, R], requests: AsyncIterable[Q], *, metadata: Mapping[str, str] = NO_METADATA
     ) -> Reply[R]:
         """Any number of messages there, one back."""
+        _refuse_coded(method)
+        stream: AsyncIterable[Any] = _EncodedRequests(requests, self._coder)
         if method.path == methods.SCHEDULE_AGENT_TASK.path:
-            stream = cast("AsyncGenerator[Q]", self._joined(cast("AsyncIterable[Any]", requests)))
-        else:
-            stream = self._each(method, requests)
-        async with aclosing(stream):
-            reply = await self._transport.client_stream(method, stream, metadata=metadata)
+            stream = _JoinedPieces(cast("AsyncIterable[pb.ScheduleAgentTaskChunk]", requests), self._coder)
+        reply = await self._transport.client_stream(method, stream, metadata=metadata)
         return await self._decoded(method, None, reply)
 
     async def _encoded(self, method: Method[Q, Any], request: Q) -> Q:
-        if method.request is bytes:
-            raise UsageError(f"{method.path}: a message that is coded already cannot have its payloads encoded")
+        _refuse_coded(method)
         return await encoded(request, self._coder)
 
     async def _decoded(self, method: Method[Any, R], request: object, reply: Reply[R]) -> Reply[R]:
@@ -94,25 +92,53 @@ class PayloadTransport:
             message = cast("R", pb.QueryWorkflowResponse(result=state, error=answer.error))
         return reply if message is reply.message else Reply(message, reply.metadata)
 
-    async def _each(self, method: Method[Q, Any], requests: AsyncIterable[Q]) -> AsyncGenerator[Q]:
-        async for request in requests:
-            yield await self._encoded(method, request)
 
-    async def _joined(self, chunks: AsyncIterable[pb.ScheduleAgentTaskChunk]) -> AsyncGenerator[Any]:
-        """An input that comes in pieces is one payload."""
-        pieces: list[bytes] = []
-        async for chunk in chunks:
-            if chunk.input_chunk is None:
-                yield chunk
+def _refuse_coded(method: Method[Any, Any]) -> None:
+    if method.request is bytes:
+        raise UsageError(f"{method.path}: a message that is coded already cannot have its payloads encoded")
+
+
+# Classes, not generators, as those below them are: nothing has to be closed, whoever stops reading.
+
+
+class _EncodedRequests(AsyncIterator[Q]):
+    """Requests that are encoded as they are read."""
+
+    def __init__(self, requests: AsyncIterable[Q], coder: Coder) -> None:
+        self._requests = aiter(requests)
+        self._coder = coder
+
+    async def __anext__(self) -> Q:
+        return await encoded(await anext(self._requests), self._coder)
+
+
+class _JoinedPieces(AsyncIterator["pb.ScheduleAgentTaskChunk"]):
+    """An input that comes in pieces is one payload: what is behind the header is put together, encoded and cut anew."""
+
+    def __init__(self, chunks: AsyncIterable[pb.ScheduleAgentTaskChunk], coder: Coder) -> None:
+        self._chunks = aiter(chunks)
+        self._coder = coder
+        self._pieces: list[bytes] = []
+        self._data: bytes | None = None
+        self._sent = 0
+
+    async def __anext__(self) -> pb.ScheduleAgentTaskChunk:
+        while self._data is None:
+            chunk = await anext(self._chunks, None)
+            if chunk is None:
+                self._data = await self._coder.encode(b"".join(self._pieces))
+            elif chunk.input_chunk is None:
+                return chunk
             else:
-                pieces.append(chunk.input_chunk)
-        data = await self._coder.encode(b"".join(pieces))
-        for begin in range(0, len(data), _PIECE_BYTES):
-            yield pb.ScheduleAgentTaskChunk(input_chunk=data[begin : begin + _PIECE_BYTES])
+                self._pieces.append(chunk.input_chunk)
+        if self._sent >= len(self._data):
+            raise StopAsyncIteration
+        begin, self._sent = self._sent, self._sent + _PIECE_BYTES
+        return pb.ScheduleAgentTaskChunk(input_chunk=self._data[begin : self._sent])
 
 
 class _DecodedStream(AbstractAsyncContextManager[AsyncIterator[R]], AsyncIterator[R]):
-    """A class, not a generator, as that below it is: no scope may be held while the user's code runs."""
+    """Replies that are decoded as they are read."""
 
     def __init__(
         self, begin: Callable[[], Awaitable[AbstractAsyncContextManager[AsyncIterator[R]]]], coder: Coder
