@@ -274,7 +274,20 @@ def test_defaults_stand_in_the_schema_if_json_has_a_form_for_them() -> None:
     assert properties["when"] == {"$ref": "#/$defs/Order", "default": {"id": "o", "items": []}}
     assert properties["often"] == {"type": "integer", "default": 3}
     assert "default" not in properties["much"]
-    assert msgspec.json.decode(greet.input_schema) == {"type": "string", "default": "you"}
+    assert msgspec.json.decode(greet.input_schema) == {
+        "anyOf": [{"type": "string"}, {"type": "null"}],
+        "default": "you",
+    }
+
+    @task
+    async def one(ctx: Any, order: Order = first) -> None: ...
+
+    schema = msgspec.json.decode(one.input_schema)
+    assert (schema["anyOf"], schema["default"]) == (
+        [{"$ref": "#/$defs/Order"}, {"type": "null"}],
+        {"id": "o", "items": []},
+    )
+    assert list(schema["$defs"]) == ["Order"]
     assert msgspec.json.decode(tick.input_schema) == {"type": "null"}
 
 

@@ -116,6 +116,17 @@ async def test_a_schema_that_is_no_json_is_refused_when_it_is_registered() -> No
         assert (await served.get("/workers"))["total"] == 0
 
 
+async def test_an_encoded_input_is_not_checked_and_a_wrapped_one_is() -> None:
+    async with rest() as served:
+        await register(served)
+        encoded = {"v": 1, "encoded": {"by": [{"codec": "aes-gcm", "key": "k"}], "data": "AAAA"}}
+        assert await served.start(input={"$flovyn": encoded})
+        assert await served.start(input={"$flovyn": {"v": 1, "value": {"items": []}}})
+        bad = {"kind": "order", "input": {"$flovyn": {"v": 1, "value": 7}}}
+        refused = await served.refused("POST", "/workflow-executions", bad)
+        assert refused == (400, "input does not fit the schema of 'order' at $: 7 is not of type 'object'")
+
+
 async def test_inputs_must_fit_the_registered_schema() -> None:
     async with rest() as served:
         assert await served.start(input={"anything": 1})

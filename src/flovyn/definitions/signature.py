@@ -96,7 +96,7 @@ class Signature:
                     places[name]["default"] = as_data(parameter.default)
                 except PayloadError:
                     continue  # it is the function's own business, then
-        return msgspec.json.encode(schema)
+        return msgspec.json.encode(schema if self._default is None else _or_null(schema))
 
     def encode(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
         if self._positional and not kwargs and len(args) == len(self._fields):
@@ -132,6 +132,13 @@ class Signature:
 
 
 _PLAIN = codec_for(Any)
+
+
+def _or_null(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema of an only parameter that may be left out, which nothing but null can say."""
+    apart = ("default", "$defs")
+    inner = {key: value for key, value in schema.items() if key not in apart}
+    return {"anyOf": [inner, {"type": "null"}], **{key: schema[key] for key in apart if key in schema}}
 
 
 def _properties(schema: dict[str, Any]) -> dict[str, dict[str, Any]]:

@@ -72,9 +72,10 @@ class PayloadTransport:
     ) -> Reply[R]:
         """Any number of messages there, one back."""
         _refuse_coded(method)
-        stream: AsyncIterable[Any] = _EncodedRequests(requests, self._coder)
+        stream: AsyncIterable[Q] = _EncodedRequests(requests, self._coder)
         if method.path == methods.SCHEDULE_AGENT_TASK.path:
-            stream = _JoinedPieces(cast("AsyncIterable[pb.ScheduleAgentTaskChunk]", requests), self._coder)
+            pieces = _JoinedPieces(cast("AsyncIterable[pb.ScheduleAgentTaskChunk]", requests), self._coder)
+            stream = cast("AsyncIterable[Q]", pieces)
         reply = await self._transport.client_stream(method, stream, metadata=metadata)
         return await self._decoded(method, None, reply)
 

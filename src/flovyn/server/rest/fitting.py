@@ -33,6 +33,8 @@ class Schemas:
     ) -> None:
         """Refuse an input that does not fit; a kind without a schema takes any.
 
+        What a client's codecs have encoded cannot be checked here: the worker that decodes it will see.
+
         Raises:
             InvalidArgument: It does not fit; the message says where in it.
         """
@@ -40,11 +42,14 @@ class Schemas:
         validator = None if schema is None else self._compiled(schema, kind)
         if validator is None:
             return
+        value = _value(payload)
+        if value is None:
+            return
         from jsonschema import exceptions
 
         library: Any = exceptions  # which has no types
         try:
-            fault = library.best_match(validator.iter_errors(msgspec.json.decode(payload)))
+            fault = library.best_match(validator.iter_errors(msgspec.json.decode(value)))
         except RecursionError:
             raise InvalidArgument(f"{field} is nested too deeply to be checked against its schema") from None
         except Exception as error:  # noqa: BLE001 - a reference to nowhere, a pattern that is none, and what else there is
@@ -55,6 +60,28 @@ class Schemas:
             raise InvalidArgument(
                 f"{field} does not fit the schema of {validation.shown(kind)} at {fault.json_path}: {what}"
             )
+
+
+class _Body(msgspec.Struct):
+    value: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    encoded: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+
+
+class _Reserved(msgspec.Struct, forbid_unknown_fields=True):
+    """The one object that is not the value that it seems."""
+
+    body: _Body = msgspec.field(name="$flovyn")
+
+
+def _value(payload: bytes) -> bytes | msgspec.Raw | None:
+    """The value that a payload is; None if it is encoded."""
+    try:
+        body = msgspec.json.decode(payload, type=_Reserved).body
+    except msgspec.ValidationError:
+        return payload
+    if not isinstance(body.encoded, msgspec.UnsetType):
+        return None
+    return payload if isinstance(body.value, msgspec.UnsetType) else body.value
 
 
 def _compile(schema: bytes, kind: str) -> Any:
