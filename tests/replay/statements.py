@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, cast
 
 from hypothesis import strategies as st
 
@@ -235,7 +235,7 @@ def without_patches(program: Program) -> Program:
 
 
 def _parts(statement: Any) -> Mapping[str, Any]:
-    return vars(statement)
+    return cast("Mapping[str, Any]", vars(statement))
 
 
 def _before(block: Block) -> Block:
