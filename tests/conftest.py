@@ -19,6 +19,7 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
     print_blob=True,
 )
+settings.register_profile("quick", parent=settings.get_profile("ci"), max_examples=10)
 settings.register_profile("deep", parent=settings.get_profile("ci"), max_examples=2_000, derandomize=False)
 settings.load_profile("ci")
 

@@ -105,13 +105,17 @@ class Callables:
         return number
 
 
-@pytest.mark.parametrize("fn", [asynchronous, partial(asynchronous, 1), Callables().method, Callables()], ids=repr)
+@pytest.mark.parametrize(
+    "fn",
+    [asynchronous, partial(asynchronous, 1), Callables().method, Callables()],
+    ids=["function", "partial", "method", "instance"],
+)
 def test_asynchronous_functions_can_be_limited(fn: Callable[..., Any]) -> None:
     assert effect(fn, start_to_close=timedelta(minutes=1)).start_to_close == timedelta(minutes=1)
     assert effect(fn, start_to_close=0.5).start_to_close == timedelta(seconds=0.5)
 
 
-@pytest.mark.parametrize("fn", [synchronous, partial(synchronous, 1), int], ids=repr)
+@pytest.mark.parametrize("fn", [synchronous, partial(synchronous, 1), int], ids=["function", "partial", "class"])
 def test_synchronous_functions_cannot(fn: Callable[..., Any]) -> None:
     with pytest.raises(UsageError, match="start_to_close=1 cannot be kept, since nothing ends a synchronous function"):
         effect(fn, start_to_close=1)
