@@ -24,7 +24,7 @@ from flovyn.replay.history import History
 from flovyn.replay.marker import Marker
 from flovyn.workflow import WorkflowContext
 from replay.cases import double, one_task, refund, ship
-from replay.replay_platform import START_MS, Platform, Run, plain
+from replay.replay_platform import START_MS, Platform, Run, drive, plain
 
 
 @workflow
@@ -172,6 +172,32 @@ def test_what_a_submission_that_does_not_count_did_to_timers_is_undone() -> None
     ]
     assert run.platform.fire_next() == "$flovyn.again/timer-0.aa/bb"
     assert plain(run.activate(salt="cc")) == [StartTimer("timer-1.cc", 1_000)]
+
+
+@workflow
+async def sleeps_beside_an_operation(ctx: WorkflowContext) -> None:
+    async with anyio.create_task_group() as tg:
+        tg.start_soon(anyio.sleep, 1)
+        tg.start_soon(ctx.run, "note", str)
+
+
+@pytest.mark.parametrize("cached", [True, False])
+def test_a_timer_that_has_fired_is_not_armed_again_before_its_firing_is_shown(cached: bool) -> None:
+    run = Run(sleeps_beside_an_operation)
+    first = drive(run.execution, START_MS, "aa", exhausted=True)
+    run.platform.accept(first)
+    run.platform.accept(first)  # and once more, which does not count
+    run.platform.append("TIMER_FIRED", timerId="timer-0.aa")
+    execution = run.rebuilt()
+    if cached:
+        execution = run.execution
+        execution.load(run.platform.events[execution.history.length :])
+    second = drive(execution, run.platform.now_ms, "bb", exhausted=True)
+    # The operation comes first, so this activation is not told of the timer either.
+    assert plain(second) == []
+    run.platform.accept(second)
+    run.platform.append("TIMER_FIRED", timerId="$flovyn.soon/aa")
+    assert run.activate(cached=False, salt="cc").status is Status.COMPLETED
 
 
 def test_an_end_counts_though_it_follows_an_older_submission() -> None:

@@ -18,7 +18,7 @@ from flovyn.replay.commands import CancelWorkflow, CompleteWorkflow, FailWorkflo
 from flovyn.replay.history import History
 from flovyn.replay.identifiers import Identifiers, Xorshift
 from flovyn.replay.journal import Journal
-from flovyn.replay.names import AGAIN, RESERVED
+from flovyn.replay.names import timer_of
 from flovyn.replay.operations import Operation
 from flovyn.replay.patches import Patches
 from flovyn.replay.promises import Promises
@@ -223,11 +223,9 @@ class Execution:
                 pass  # nothing in this program can wait for it
 
     def _fire(self, identity: str) -> None:
-        if identity.startswith(f"{AGAIN}/"):
-            identity = identity.split("/")[1]
-        elif identity.startswith(RESERVED):
-            return
-        self.timers.fire(identity)
+        timer = timer_of(identity)
+        if timer is not None:
+            self.timers.fire(timer)
 
     def unrecorded(self) -> Iterator[Operation]:
         """The operations to record now.

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from flovyn.errors import DeterminismViolation, FlovynError
 from flovyn.replay.events import ENDINGS, EXTERNAL, STARTED, SUSPENDED, Event
 from flovyn.replay.marker import Marker
-from flovyn.replay.names import ACTIVATION, RESERVED
+from flovyn.replay.names import ACTIVATION, RESERVED, timer_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -76,6 +76,7 @@ class History:
         foreign: The markers of the blocks that do not count.
         unmarked: What a worker without markers wrote, before any block that counts.
         armed: The timers that are armed on the server, by id, with the sequence number of their start.
+        fired: The timers of the program whose firing was read, but not delivered to it.
         ended_tasks: The tasks whose terminal event was read, but not delivered to the program.
         ended_children: Likewise the children, by id where the event has one, else by name.
         promises: The names of the promises that exist, whoever created them, by id.
@@ -98,6 +99,7 @@ class History:
         "ended_children",
         "ended_tasks",
         "final",
+        "fired",
         "foreign",
         "kept",
         "last",
@@ -122,6 +124,7 @@ class History:
         self.foreign: list[Marker] = []
         self.unmarked: list[Event] = []
         self.armed: dict[str, int] = {}
+        self.fired: dict[str, None] = {}
         self.ended_tasks: dict[str, None] = {}
         self.ended_children: dict[str, None] = {}
         self.promises: dict[str, str] = {}
@@ -154,6 +157,9 @@ class History:
                 self._unseen.append(event)
                 if kind == "TIMER_FIRED":
                     self._disarm(event)
+                    timer = timer_of(event.data.timer_id or "")
+                    if timer is not None:
+                        self.fired[timer] = None
                 elif kind in _ENDED_TASK:
                     self.ended_tasks[event.data.task] = None
                     self.stray_tasks.pop(event.data.task, None)
@@ -283,7 +289,9 @@ class History:
 
     def deliver(self, event: Event) -> None:
         """The program was told of an event: what has ended by it, the program itself knows from now on."""
-        if event.type in _ENDED_TASK:
+        if event.type == "TIMER_FIRED":
+            self.fired.pop(timer_of(event.data.timer_id or "") or "", None)
+        elif event.type in _ENDED_TASK:
             self.ended_tasks.pop(event.data.task, None)
         elif event.type in _ENDED_CHILD:
             self.ended_children.pop(event.data.child or event.data.child_name, None)

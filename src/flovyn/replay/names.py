@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["ACTIVATION", "AGAIN", "CANCELS", "HOLD", "PATCHED", "RESERVED", "SOON"]
+__all__ = ["ACTIVATION", "AGAIN", "CANCELS", "HOLD", "PATCHED", "RESERVED", "SOON", "timer_of"]
 
 RESERVED: Final = "$flovyn"
 
@@ -25,3 +25,10 @@ AGAIN: Final = f"{RESERVED}.again"
 
 HOLD: Final = f"{RESERVED}.hold"
 """A timer that brings back a workflow whose code and history disagree."""
+
+
+def timer_of(identity: str) -> str | None:
+    """The timer of the program that a timer is, or stands for; None if it is a reserved one."""
+    if identity.startswith(f"{AGAIN}/"):
+        return identity.split("/")[1]
+    return None if identity.startswith(RESERVED) else identity

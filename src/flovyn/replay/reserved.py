@@ -51,8 +51,8 @@ def reserved_commands(
     awaited = {timer.id: timer for timer in timers.awaited()}
     if history.foreign:
         for timer in awaited.values():
-            # Started by a block that counts, yet not armed: a block that does not count has cancelled it.
-            if timer.activation < activation and timer.id not in armed:
+            # Started by a block that counts, yet neither armed nor fired: a block that does not count has cancelled it.
+            if timer.activation < activation and timer.id not in armed and timer.id not in history.fired:
                 keep(f"{AGAIN}/{timer.id}", True, max(0, round((timer.due - now) * 1000)))
     stand_ins = {timer.split("/")[1]: None for timer in armed if timer.startswith(f"{AGAIN}/")}
     for identity in stand_ins:
