@@ -6,6 +6,7 @@ from typing import Any
 
 import anyio
 import pytest
+from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 
 from flovyn.errors import DeterminismError, RunawayWorkflow
@@ -386,6 +387,24 @@ def test_a_culprit_that_starts_others_is_told_from_them() -> None:
     driver.task(parent(), name="parent")
     with pytest.raises(RunawayWorkflow, match="task 'parent' made"):
         driver.kernel.run()
+    driver.kernel.close()
+
+
+def test_tasks_that_start_one_another_and_end_are_shown_by_the_newest() -> None:
+    async def heir(group: TaskGroup) -> None:
+        group.start_soon(heir, group)
+
+    async def parent() -> None:
+        async with anyio.create_task_group() as group:
+            group.start_soon(heir, group, name="the first")
+
+    driver = Driver(step_limit=500)
+    driver.task(parent(), name="parent")
+    with pytest.raises(RunawayWorkflow) as caught:
+        driver.kernel.run()
+    assert "the last ones were made by tasks that have ended" in caught.value.message
+    assert "heir' is the newest" in caught.value.message
+    assert "in heir" in caught.value.message
     driver.kernel.close()
 
 

@@ -38,13 +38,17 @@ class Suspects:
 
         Args:
             steps: How many steps were made in all.
-            running: The tasks that have not ended.
+            running: The tasks that have not ended, in the order in which they were started.
         """
         made = {task: count for task, count in self._made.items() if task in running}
-        culprit = max(made, key=lambda task: made[task], default=next(iter(running)))
+        if made:
+            culprit = max(made, key=lambda task: made[task])
+            whose = f"task {culprit.name!r} made {made[culprit]} of the last ones, more than any other"
+        else:
+            *_, culprit = running
+            whose = f"the last ones were made by tasks that have ended; task {culprit.name!r} is the newest"
         return RunawayWorkflow(
-            f"the workflow made {steps} steps without coming to rest; task {culprit.name!r} made "
-            f"{made.get(culprit, 0)} of the last ones, more than any other; it is at\n{_stack(culprit)}"
+            f"the workflow made {steps} steps without coming to rest; {whose}; it is at\n{_stack(culprit)}"
         )
 
 

@@ -109,7 +109,8 @@ class TaskState:
             frame = _attribute(awaited, "cr_frame", "gi_frame", "ag_frame")
             if frame is not None:
                 frames.append((frame, frame.f_lineno))
-            awaited = _attribute(awaited, "cr_await", "gi_yieldfrom", "ag_await")
+            inner = self.inner if awaited is self.coro else None  # not awaited yet, if the task has not begun
+            awaited = _attribute(awaited, "cr_await", "gi_yieldfrom", "ag_await") or inner
         return traceback.StackSummary.extract(iter(frames))
 
 
