@@ -54,9 +54,9 @@ def failing(body: Callable[[], Coroutine[Any, Any, None]], cached: bool) -> Fail
 
 @CACHED
 def test_it_tells_its_type_message_cause_and_where_it_was_raised(cached: bool) -> None:
-    text = failing(order, cached).error
-    assert text.splitlines()[0] == "OutOfStock: no tea"
-    info = parse_error(text)
+    failure = failing(order, cached)
+    assert failure.error.splitlines()[0] == "OutOfStock: no tea"
+    info = parse_error(failure.error)
     assert (info.type, info.message, info.retryable) == ("OutOfStock", "no tea", True)
     assert info.cause == ErrorInfo("'tea'", type="KeyError")
     assert info.traceback is not None
@@ -64,6 +64,7 @@ def test_it_tells_its_type_message_cause_and_where_it_was_raised(cached: bool) -
     for place in ("in fails", "in order", 'raise OutOfStock("no tea") from missing'):
         assert place in info.traceback
     assert "flovyn/nursery" not in info.traceback, "the scheduler's own frames tell a reader nothing"
+    assert failure.stack_trace == info.traceback, "the platform's own place for it"
 
 
 @CACHED

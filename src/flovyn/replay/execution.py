@@ -14,7 +14,7 @@ from flovyn.errors import CodecError, DeterminismError
 from flovyn.nursery.kernel import Cancelled, CancelScope, Kernel
 from flovyn.replay.access import Access
 from flovyn.replay.children import Children
-from flovyn.replay.commands import CancelWorkflow, CompleteWorkflow, FailWorkflow
+from flovyn.replay.commands import CancelWorkflow, CompleteWorkflow
 from flovyn.replay.history import History
 from flovyn.replay.identifiers import Identifiers, Xorshift
 from flovyn.replay.journal import Journal
@@ -26,10 +26,11 @@ from flovyn.replay.recordings import Kind
 from flovyn.replay.settlements import Settlements
 from flovyn.replay.signals import Signals
 from flovyn.replay.state import State
+from flovyn.replay.submission import failure
 from flovyn.replay.tasks import Tasks
 from flovyn.replay.timers import DurableTimers
 from flovyn.replay.waits import waits_for_timer
-from flovyn.serde.envelope import format_error, members_of
+from flovyn.serde.envelope import members_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator
@@ -188,7 +189,7 @@ class Execution:
             self.context = self._context(self)
             program = self.workflow.invoke(self.context, self.info.input)
         except Exception as error:  # noqa: BLE001 - a PayloadError, or whatever the type's own code raises
-            self.result = FailWorkflow(format_error(error, retryable=False))
+            self.result = failure(error, retryable=False)
         else:
             # In a context of its own: what the worker has in its context variables differs from replay to replay.
             self.kernel.start(program, name=self.info.kind, scope=self.root, done=self._done, context=Context())
@@ -259,7 +260,7 @@ class Execution:
             try:
                 self.result = CompleteWorkflow(self.workflow.encode_output(outcome.value))
             except Exception as unwritable:  # noqa: BLE001 - likewise, of the value
-                self.result = FailWorkflow(format_error(unwritable, retryable=False))
+                self.result = failure(unwritable, retryable=False)
         elif isinstance(error, Cancelled):
             self.result = CancelWorkflow(self.root.cancel_reason or "cancelled")
         elif (crash := _crash_in(error)) is not None:
@@ -267,7 +268,7 @@ class Execution:
         else:
             # Whatever else it is (`sys.exit()`, a cancelled exception of asyncio's), the program raised it, and would
             # raise it in the next worker too.
-            self.result = FailWorkflow(format_error(error))
+            self.result = failure(error)
 
 
 def _without_cancellation(error: BaseException | None) -> BaseException | None:

@@ -8,12 +8,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from flovyn.errors import MalformedMessage
-from flovyn.replay.commands import FailWorkflow, RecordOperation, StartTimer, SuspendWorkflow
+from flovyn.replay.commands import RecordOperation, StartTimer, SuspendWorkflow
 from flovyn.replay.events import read_event
 from flovyn.replay.marker import Marker
 from flovyn.replay.names import ACTIVATION, HOLD
-from flovyn.replay.submission import Status, Submission
-from flovyn.serde.envelope import ErrorInfo, format_error
+from flovyn.replay.submission import Status, Submission, failure
+from flovyn.serde.envelope import ErrorInfo
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -69,7 +69,7 @@ def holds_before(recorded: Iterable[tuple[str, bytes]]) -> int:
 def fail(error: Exception, *, at_ms: int, salt: str, failure_type: str = "DETERMINISM_VIOLATION") -> Submission:
     """End the workflow with the error."""
     return Submission(
-        (_marker(at_ms, salt), FailWorkflow(format_error(error, retryable=False), failure_type=failure_type)),
+        (_marker(at_ms, salt), failure(error, retryable=False, failure_type=failure_type)),
         Status.FAILED,
     )
 

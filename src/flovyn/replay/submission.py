@@ -6,8 +6,9 @@ import enum
 from dataclasses import dataclass
 
 from flovyn.replay.commands import CancelWorkflow, Command, CompleteWorkflow, FailWorkflow
+from flovyn.serde.envelope import ErrorInfo, format_error
 
-__all__ = ["Result", "Status", "Submission"]
+__all__ = ["Result", "Status", "Submission", "failure"]
 
 Result = CompleteWorkflow | FailWorkflow | CancelWorkflow
 """How the program ended."""
@@ -39,3 +40,9 @@ class Submission:
 
     commands: tuple[Command, ...]
     status: Status
+
+
+def failure(error: BaseException, *, retryable: bool = True, failure_type: str = "ERROR") -> FailWorkflow:
+    """End with an exception; the platform's tools show the traceback, the readers of the text find it there as well."""
+    info = ErrorInfo.from_exception(error, retryable=retryable)
+    return FailWorkflow(format_error(info), info.traceback or "", failure_type)
