@@ -482,6 +482,28 @@ async def test_calls_that_wait_for_a_stream_survive_the_connection() -> None:
             assert channel.statistics().calls_repeated == 5
 
 
+async def test_a_call_that_is_given_a_stream_as_the_connection_ends_goes_to_the_next_one() -> None:
+    asked = anyio.Event()
+
+    async def script(peer: RawPeer) -> None:
+        await peer.handshake({SettingCodes.MAX_CONCURRENT_STREAMS: 1})
+        stream_id = await peer.request()
+        asked.set()
+        await until(lambda: channel.statistics().waiting_calls == 1)
+        # Read at one go, so the call has its stream, and has not used it yet, when it is too late.
+        await peer.send(SettingsFrame(0, settings={SettingCodes.MAX_CONCURRENT_STREAMS: 2}), goaway(1))
+        await peer.send(*peer.answer(stream_id))
+        await peer.frame()  # keeps the connection open for as long as the client does
+
+    with anyio.fail_after(5):
+        async with raw_server(script, answering) as server, Channel(server.url) as channel:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(succeeds, channel)
+                await asked.wait()
+                tasks.start_soon(succeeds, channel)
+            assert channel.statistics().calls_repeated == 1
+
+
 async def test_a_call_that_never_left_is_made_again() -> None:
     leave = anyio.Event()
 

@@ -179,6 +179,26 @@ async def test_a_slot_that_comes_with_a_cancel_is_passed_on() -> None:
         assert not await slots.acquire()
 
 
+@pytest.mark.anyio
+async def test_a_slot_that_comes_as_the_connection_ends_is_none() -> None:
+    slots = Slots()
+    slots.limit = 1
+    got: list[bool] = []
+
+    async def take() -> None:
+        got.append(await slots.acquire())
+
+    with anyio.fail_after(5):
+        assert await slots.acquire()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(take)
+            await until(lambda: slots.waiting == 1)
+            slots.release()
+            slots.close()
+    assert got == [False]
+    assert slots.held == 0
+
+
 def test_every_status_goes_there_and_back() -> None:
     for status in Status:
         if status in (Status.OK, Status.INTERNAL):

@@ -53,6 +53,9 @@ class Slots:
             elif not waiter.event.is_set():
                 self._waiters.remove(waiter)
             raise
+        if waiter.granted and self._closed:
+            self.release()  # came, and was not used yet, when the connection began to end
+            return False
         return waiter.granted
 
     def release(self) -> None:
