@@ -235,6 +235,7 @@ def test_repeated_metadata() -> None:
         ("https://worker.example", "worker.example:443", "https"),
         ("http://worker.example", "worker.example:80", "http"),
         ("http://[::1]:9090", "[::1]:9090", "http"),
+        ("http://bücher.example:9090", "xn--bcher-kva.example:9090", "http"),
     ],
 )
 def test_urls(url: str, authority: str, scheme: str) -> None:
@@ -250,6 +251,10 @@ def test_urls(url: str, authority: str, scheme: str) -> None:
         "http://",
         "http://localhost:port",
         "http://localhost:70000",
+        "http://localhost:0",
+        "http://local host",
+        "http://local\0host",
+        f"http://{'ü' * 64}.example",
         "http://localhost/api",
         "http://localhost?x=1",
         "http://[::1",

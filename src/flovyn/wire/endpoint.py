@@ -52,13 +52,15 @@ class Endpoint:
             raise ConfigurationError(f"a server URL looks like http://host:port or https://host:port, not {url!r}")
         if parts.path not in ("", "/") or parts.query or parts.fragment:
             raise ConfigurationError(f"a server URL ends after the port: {url!r}")
+        if port == 0:
+            raise ConfigurationError(f"nobody listens on port 0: {url!r}")
         secure = parts.scheme == "https"
         if ssl_context is not None and not secure:
             raise ConfigurationError(f"an SSL context needs an https:// URL, not {url!r}")
         if secure:
             ssl_context = ssl_context or ssl.create_default_context()
             ssl_context.set_alpn_protocols(["h2"])
-        return cls(url, parts.hostname, port or (443 if secure else 80), ssl_context)
+        return cls(url, _ascii(parts.hostname, url), (443 if secure else 80) if port is None else port, ssl_context)
 
     @property
     def authority(self) -> str:
@@ -89,6 +91,17 @@ class Endpoint:
                 await anyio.aclose_forcefully(stream)
             raise MalformedMessage(f"{self.url} does not offer HTTP/2 over TLS (ALPN says {protocol})")
         return stream
+
+
+def _ascii(host: str, url: str) -> str:
+    """The name as it stands in DNS, and in the headers of a call."""
+    try:
+        name = host if host.isascii() else host.encode("idna").decode("ascii")
+    except UnicodeError as error:
+        raise ConfigurationError(f"{url!r} has a host that no name server can be asked for: {error}") from None
+    if not name.isprintable() or " " in name:
+        raise ConfigurationError(f"{url!r} has a host with characters that no host has")
+    return name
 
 
 def _reason(error: BaseException) -> str:
