@@ -27,7 +27,7 @@ from flovyn.definitions import workflow_by_kind
 from flovyn.nursery import Tripwires
 from flovyn.replay import HistoryGap, fail, hold
 from flovyn.testing import History, RecordedEvent, Replayer, Report
-from replay.replay_platform import WORKFLOW_ID, Run
+from replay.replay_platform import START_MS, WORKFLOW_ID, Run, drive
 from testing.recording import history_of
 
 
@@ -451,3 +451,26 @@ def test_an_output_of_any_depth_that_can_be_read_is_compared() -> None:
     report = replay(history, deeper)
     assert report.status == "violation"
     assert report.diff.splitlines()[-1] == "+completed: " + "[" * 159 + "…"
+
+
+@workflow
+async def notes(ctx: WorkflowContext) -> None:
+    await ctx.run("first", str)
+
+
+@workflow(kind="notes")
+async def other_notes(ctx: WorkflowContext) -> None:
+    await ctx.run("another", str)
+
+
+def test_an_operation_that_was_left_to_the_next_activation_has_to_be_the_same() -> None:
+    run = Run(notes)
+    run.platform.accept(drive(run.execution, START_MS, "aa", exhausted=True))
+    run.platform.fire_next()
+    run.activate()
+    assert is_equal(replay(run, notes), 2)
+    report = replay(run, other_notes)
+    assert report.status == "violation"
+    assert "Operation name mismatch at sequence 0: expected 'first', got 'another'" in str(report.error)
+    changed = ["-run first", "-completed: null", "+run another", "+suspended: Waiting for the operation another"]
+    assert report.diff.splitlines()[3:] == changed

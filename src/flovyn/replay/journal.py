@@ -212,14 +212,23 @@ class Journal:
         strand = self._strands[Kind.OPERATION]
         index = strand.calls
         strand.calls += 1
-        recording = strand.at(index)
-        if recording is not None:
-            self.compare(Kind.OPERATION, "Operation name", recording.event.data.operation, name)
+        self.answer(index, name)
         return index
 
-    def answer(self, index: int) -> Recording | None:
-        """The record of the operation with this number, if history has it."""
-        return self._strands[Kind.OPERATION].at(index)
+    def answer(self, index: int, name: str) -> Recording | None:
+        """The record of the operation with this number, if history has it.
+
+        Args:
+            index: The number.
+            name: What the code called; the call may have been made before there was a record to compare it with.
+
+        Raises:
+            DeterminismViolation: History has another name here.
+        """
+        recording = self._strands[Kind.OPERATION].at(index)
+        if recording is not None:
+            self.compare(Kind.OPERATION, "Operation name", recording.event.data.operation, name, index=index)
+        return recording
 
     @property
     def foretold(self) -> bool:
@@ -259,14 +268,16 @@ class Journal:
                     got=None,
                 )
 
-    def compare(self, kind: Kind, what: str, expected: str, got: str) -> None:
-        """Both sides of a call that was just made must be the same; `what` as the platform's messages have it.
+    def compare(self, kind: Kind, what: str, expected: str, got: str, *, index: int | None = None) -> None:
+        """Both sides of a call must be the same: of the one with this number, or else of the one that was just made.
+
+        `what` is as the platform's messages have it.
 
         Raises:
             DeterminismViolation: They are not.
         """
         if expected != got:
-            index = self._strands[kind].calls - 1
+            index = self._strands[kind].calls - 1 if index is None else index
             self.violate(
                 f"{what} mismatch at sequence {index}: expected '{expected}', got '{got}'", expected=expected, got=got
             )

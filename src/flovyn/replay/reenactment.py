@@ -242,7 +242,7 @@ class Reenactment:
         journal = self._execution.journal
         here: list[tuple[Operation, Answer]] = []
         for operation in pending:
-            recorded = journal.answer(operation.index)
+            recorded = journal.answer(operation.index, operation.name)
             if recorded is not None and recorded.activation <= journal.activation:
                 answer = read_answer(recorded.event.data.result)
                 if not isinstance(answer, Cancelled):
@@ -276,7 +276,7 @@ class Reenactment:
         journal = self._execution.journal
         for operation in [operation for operation in pending if operation.given_up]:
             pending.remove(operation)
-            recorded = journal.answer(operation.index)
+            recorded = journal.answer(operation.index, operation.name)
             # What a worker without markers wrote knows no cancelling.
             if recorded is None or not recorded.activation:
                 continue
