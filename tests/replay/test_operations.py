@@ -14,6 +14,7 @@ from flovyn.definitions import workflow
 from flovyn.errors import (
     OperationFailed,
 )
+from flovyn.replay import Reenactment, reenactment
 from flovyn.replay.commands import (
     CompleteWorkflow,
     RecordOperation,
@@ -21,6 +22,7 @@ from flovyn.replay.commands import (
     StartTimer,
 )
 from flovyn.replay.marker import Marker
+from flovyn.replay.records import Answer, read_answer
 from flovyn.workflow import WorkflowContext
 from replay.cases import double, refund, ship
 from replay.replay_platform import OPEN, START_MS, Run, drive, plain
@@ -203,3 +205,27 @@ def test_an_event_that_an_exhausted_activation_did_not_come_to_is_shown_by_the_n
     stopped = drive(run.execution, run.platform.now_ms, "aa", exhausted=True)
     run.platform.accept(stopped)
     assert run.activate(cached=cached).commands[-1] == CompleteWorkflow(b'[2,"done"]')
+
+
+@workflow
+async def fans_out(ctx: WorkflowContext, bodies: int) -> None:
+    async with anyio.create_task_group() as tg:
+        for _ in range(bodies):
+            tg.start_soon(ctx.run, "note", str)
+
+
+def test_each_record_is_read_once_however_many_operations_are_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Run(fans_out, 300)
+    run.platform.accept(drive(run.execution, START_MS, "aa", answer_last_first=True))
+    reads: list[object] = []
+
+    def counting(data: bytes) -> Answer:
+        reads.append(data)
+        return read_answer(data)
+
+    monkeypatch.setattr(reenactment, "read_answer", counting)
+    execution = run.rebuilt()
+    for _ in Reenactment(execution).slices():
+        pass
+    assert execution.result == CompleteWorkflow(b"null")
+    assert len(reads) == 300

@@ -119,15 +119,13 @@ class Activation(Reenactment):
         yield from self._activate(execution.horizon(history.length), self._at_ms)
         self._see(max(execution.seen, self._delivered) if self._stopped else history.length)
 
-    def _answered(self, pending: list[Operation]) -> Generator[Pause, None, tuple[Operation, Answer] | None]:
+    def _answered(self) -> Generator[Pause, None, tuple[Operation, Answer] | None]:
         if not self._execution.journal.live:
-            return self._recorded_answer(pending)
-        recorded = self._recorded(pending)  # by a worker without markers
-        if recorded:
-            answered = recorded[0]
-        else:
-            self._start(pending)
-            if not any(operation.started for operation in pending):
+            return self._recorded_answer()
+        answered = self._first_recorded()  # by a worker without markers
+        if answered is None:
+            self._start()
+            if not self._execution.pending.first.started:  # nor is any that was called later
                 self._stopped = True
                 return None
             answered = yield from self._ended()
@@ -143,12 +141,16 @@ class Activation(Reenactment):
             if operation.answer is None:
                 return operation, answer
 
-    def _start(self, pending: list[Operation]) -> None:
-        if not self._exhausted:
-            for operation in pending:
-                if not operation.started:
-                    operation.started = True
-                    self.starting.append(operation)
+    def _start(self) -> None:
+        if self._exhausted:
+            return
+        called: list[Operation] = []
+        for operation in reversed(self._execution.pending):
+            if operation.started:
+                break  # and so are those that were called before it
+            operation.started = True
+            called.append(operation)
+        self.starting += reversed(called)
 
     def _marker(self) -> Marker:
         return Marker(

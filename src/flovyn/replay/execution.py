@@ -19,7 +19,7 @@ from flovyn.replay.history import History
 from flovyn.replay.identifiers import Identifiers, Xorshift
 from flovyn.replay.journal import Journal
 from flovyn.replay.names import timer_of
-from flovyn.replay.operations import Operation
+from flovyn.replay.operations import Operation, Pending
 from flovyn.replay.patches import Patches
 from flovyn.replay.promises import Promises
 from flovyn.replay.recordings import Kind
@@ -77,7 +77,7 @@ class Execution:
         history: What has been read.
         result: How the program ended, once it has.
         seen: The sequence number of the last event that an activation was shown.
-        pending: The operations that the program waits for, in call order.
+        pending: The operations that the program waits for.
         tasks: Its tasks; likewise `children`, `promises`, `signals` and `state`.
         read_only: `with execution.read_only:` every operation that would change the run raises.
         waits: What the program waits for, in words, in the order in which the waits began.
@@ -116,7 +116,7 @@ class Execution:
         self.root: CancelScope = self.kernel.create_scope()
         self.result: Result | None = None
         self.seen: int = 0
-        self.pending: list[Operation] = []
+        self.pending: Pending = Pending()
         self.waits: dict[object, str] = {}
         self.context: object = None
         self._context = context
@@ -147,8 +147,8 @@ class Execution:
             DeterminismViolation: History has another name here.
         """
         index = self.journal.call_operation(name)
-        operation = Operation(self.kernel, index, name, body, encode)
-        self.pending.append(operation)
+        operation = Operation(self.kernel, self.pending, index, name, body, encode)
+        self.pending.add(operation)
         if index >= self.journal.records:
             self._unrecorded.append(operation)
         return operation
@@ -171,7 +171,7 @@ class Execution:
         """Between activations: keep nothing of what has been re-enacted that nobody can ask for any more."""
         journal, pending = self.journal, self.pending
         self.history.let_go(journal.activation)
-        journal.let_go(pending[0].index if pending else journal.calls(Kind.OPERATION))
+        journal.let_go(pending.first.index if pending else journal.calls(Kind.OPERATION))
         if not pending:
             self.timers.let_go()
 

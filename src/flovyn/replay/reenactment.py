@@ -199,27 +199,26 @@ class Reenactment:
             execution.raise_crash()
             if execution.journal.poison is not None:
                 raise execution.journal.poison
-            if pending:
-                self._drop_given_up(pending)
+            self._drop_given_up()
             if not pending:
                 return
-            answered = yield from self._answered(pending)
+            answered = yield from self._answered()
             if answered is None:
                 return
             self._answer(*answered)
             yield Pause.EVENT
 
-    def _answered(self, pending: list[Operation]) -> Generator[Pause, None, tuple[Operation, Answer] | None]:
+    def _answered(self) -> Generator[Pause, None, tuple[Operation, Answer] | None]:
         """The operation that is answered next, and how; None if no further one is, in this activation."""
         yield from ()
-        return self._recorded_answer(pending)
+        return self._recorded_answer()
 
-    def _recorded_answer(self, pending: list[Operation]) -> tuple[Operation, Answer] | None:
-        journal = self._execution.journal
-        here = self._recorded(pending)
-        if not here:
+    def _recorded_answer(self) -> tuple[Operation, Answer] | None:
+        journal, pending = self._execution.journal, self._execution.pending
+        recorded = self._first_recorded()
+        if recorded is None:
             if not self._more:
-                operation = pending[0]
+                operation = pending.first
                 journal.violate(
                     f"operation {operation.index} has no record: activation {journal.activation} did not call it",
                     expected=None,
@@ -228,26 +227,36 @@ class Reenactment:
             self._stopped = True
             return None
         if not self._recorded_order:
-            return here[0]
+            return recorded
         index = self._recorded_order.popleft()
-        for operation, answer in here:
-            if operation.index == index:
-                return operation, answer
-        return journal.violate(
-            f"operation {index} was answered here, the code does not wait for it", expected=None, got=None
-        )
+        operation = pending.get(index)
+        answer = None if operation is None else self._record_of(operation)
+        if operation is None or answer is None or isinstance(answer, Cancelled):
+            journal.violate(
+                f"operation {index} was answered here, the code does not wait for it", expected=None, got=None
+            )
+        return operation, answer
 
-    def _recorded(self, pending: list[Operation]) -> list[tuple[Operation, Answer]]:
-        """The operations that history has an answer for, by now."""
-        journal = self._execution.journal
-        here: list[tuple[Operation, Answer]] = []
-        for operation in pending:
-            recorded = journal.answer(operation.index, operation.name)
-            if recorded is not None and recorded.activation <= journal.activation:
-                answer = read_answer(recorded.event.data.result)
-                if not isinstance(answer, Cancelled):
-                    here.append((operation, answer))
-        return here
+    def _first_recorded(self) -> tuple[Operation, Answer] | None:
+        """The operation that was called first, of those that history has an answer for by now."""
+        for operation in self._execution.pending:
+            answer = self._record_of(operation)
+            if answer is None:
+                return None  # records stand in call order
+            if not isinstance(answer, Cancelled):
+                return operation, answer
+        return None
+
+    def _record_of(self, operation: Operation) -> Answer | None:
+        """What history has of an operation by now, which may be that the program will give it up."""
+        if operation.recorded is None:
+            journal = self._execution.journal
+            record = journal.answer(operation.index, operation.name)
+            if record is None or record.activation > journal.activation:
+                return None
+            self._weight += len(record.event.data.result) // _EVENT_BYTES
+            operation.recorded = read_answer(record.event.data.result)
+        return operation.recorded
 
     def _answer(self, operation: Operation, answer: Answer) -> None:
         execution = self._execution
@@ -272,15 +281,14 @@ class Reenactment:
                 got=None,
             )
 
-    def _drop_given_up(self, pending: list[Operation]) -> None:
+    def _drop_given_up(self) -> None:
         journal = self._execution.journal
-        for operation in [operation for operation in pending if operation.given_up]:
-            pending.remove(operation)
-            recorded = journal.answer(operation.index, operation.name)
+        for operation in self._execution.pending.take_given_up():
+            record = journal.answer(operation.index, operation.name)
             # What a worker without markers wrote knows no cancelling.
-            if recorded is None or not recorded.activation:
+            if record is None or not record.activation:
                 continue
-            if not isinstance(read_answer(recorded.event.data.result), Cancelled):
+            if not isinstance(operation.recorded or read_answer(record.event.data.result), Cancelled):
                 journal.violate(
                     f"operation {operation.index} was cancelled by the code, history has its end",
                     expected=operation.name,
