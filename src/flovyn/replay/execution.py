@@ -242,8 +242,8 @@ class Execution:
         """What the program waits for, as the platform words it: the newest of its waits stands for all."""
         if self.waits:
             return next(reversed(self.waits.values()))
-        timers = self.timers.awaited()
-        return waits_for_timer(timers[-1].id) if timers else "Waiting"
+        timer = self.timers.newest()
+        return "Waiting" if timer is None else waits_for_timer(timer.id)
 
     def raise_crash(self) -> None:
         """Raise what ended the program without being its own doing (Ctrl-C in the middle of a step)."""

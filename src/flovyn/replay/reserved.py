@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from flovyn.replay.commands import CancelTimer, Command, StartTimer
-from flovyn.replay.names import AGAIN, CANCELS, SOON
+from flovyn.replay.names import AGAIN, CANCELS, RESERVED, SOON
 
 if TYPE_CHECKING:
     from flovyn.replay.history import History
@@ -39,8 +39,10 @@ def reserved_commands(
     left = [timer for timer, when in timers.doomed.items() if when < activation]
     commands: list[Command] = [CancelTimer(timer) for timer in [*left, *history.stray_timers] if timer in armed]
 
+    reserved = [timer for timer in armed if timer.startswith(RESERVED)]  # the program's own may be thousands
+
     def keep(name: str, wanted: bool, duration_ms: int) -> None:
-        mine = [timer for timer in armed if timer.startswith(f"{name}/")]
+        mine = [timer for timer in reserved if timer.startswith(f"{name}/")]
         if wanted and not mine:
             commands.append(StartTimer(f"{name}/{salt}", duration_ms))
         elif not wanted:
@@ -48,14 +50,13 @@ def reserved_commands(
 
     keep(SOON, soon, 0)
     keep(CANCELS, owed and not soon, _CANCELS_MS)
-    awaited = {timer.id: timer for timer in timers.awaited()}
     if history.foreign:
-        for timer in awaited.values():
+        for timer in timers.awaited():
             # Started by a block that counts, yet neither armed nor fired: a block that does not count has cancelled it.
             if timer.activation < activation and timer.id not in armed and timer.id not in history.fired:
                 keep(f"{AGAIN}/{timer.id}", True, max(0, round((timer.due - now) * 1000)))
-    stand_ins = {timer.split("/")[1]: None for timer in armed if timer.startswith(f"{AGAIN}/")}
+    stand_ins = {timer.split("/")[1]: None for timer in reserved if timer.startswith(f"{AGAIN}/")}
     for identity in stand_ins:
-        if identity not in awaited:
+        if not timers.is_awaited(identity):
             keep(f"{AGAIN}/{identity}", False, 0)
     return commands

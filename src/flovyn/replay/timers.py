@@ -127,6 +127,14 @@ class DurableTimers:
         """The timer with this id, if the program has started it and it was not let go of."""
         return self._awaited.get(identity) or self._left.get(identity)
 
+    def is_awaited(self, identity: str) -> bool:
+        """Whether the program waits for the timer with this id."""
+        return identity in self._awaited
+
+    def newest(self) -> Timer | None:
+        """Of the timers that the program waits for, the one that was started last."""
+        return next(reversed(self._awaited.values()), None)
+
     def awaited(self) -> list[Timer]:
         """The timers that the program waits for, in the order in which they were started."""
         return list(self._awaited.values())
