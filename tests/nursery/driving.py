@@ -27,8 +27,8 @@ class Driver:
         ended: Outcomes of root tasks, in the order of their ends.
     """
 
-    def __init__(self, *, now: float = 0.0, step_limit: int = 100_000) -> None:
-        self.kernel = Kernel(self, now=now, step_limit=step_limit)
+    def __init__(self, *, now: float = 0.0, step_limit: int = 100_000, private: bool = False) -> None:
+        self.kernel = Kernel(self, now=now, step_limit=step_limit, private=private)
         self.log: list[tuple[str, float]] = []
         self.armed: dict[int, tuple[float, Callable[[], None], CancelScope | None]] = {}
         self.ended: list[Outcome] = []

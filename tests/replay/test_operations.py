@@ -229,3 +229,23 @@ def test_each_record_is_read_once_however_many_operations_are_under_way(monkeypa
         pass
     assert execution.result == CompleteWorkflow(b"null")
     assert len(reads) == 300
+
+
+@pytest.mark.parametrize("cached", [True, False])
+def test_a_body_that_reaches_into_its_workflow_fails(cached: bool) -> None:
+    """Nothing of that would stand in history, so a replay would wait for ever where the run had gone on."""
+
+    @workflow
+    async def reached_into(ctx: WorkflowContext) -> str:
+        event = anyio.Event()
+        try:
+            await ctx.run("set", event.set)
+        except OperationFailed as error:
+            await anyio.sleep(1)
+            return f"{error.error_type}, {event.is_set()}"
+        return "set"
+
+    run = Run(reached_into)
+    run.activate(cached=cached)
+    run.platform.fire_next()
+    assert run.activate(cached=cached).commands[-1] == CompleteWorkflow(b'"DeterminismError, False"')

@@ -133,6 +133,7 @@ class CapacityLimiter(anyio.CapacityLimiter):
 
     def _lend(self) -> None:
         while self._line and len(self._borrowers) < self._total:
+            next(iter(self._line.values()))[0].keep_out()
             borrower, (kernel, task) = self._line.popitem(last=False)
             self._borrowers[borrower] = None
             kernel.wake(task)

@@ -126,10 +126,15 @@ class CancelScope(anyio.CancelScope):
 
         Args:
             reason: Goes into the message of the cancelled exception.
+
+        Raises:
+            DeterminismError: The scope belongs to a workflow, and this is the host's code.
         """
         kernel = self._kernel
-        if self._called or (kernel is not None and kernel.dead):
-            return
+        if kernel is not None:
+            if self._called or kernel.dead:
+                return
+            kernel.keep_out()
         stepping_now = stepping.kernel
         caller = None if stepping_now is None else stepping_now.current
         self._called = True
@@ -186,6 +191,8 @@ class CancelScope(anyio.CancelScope):
         value = _checked(value)
         if value == self._deadline:
             return
+        if self._kernel is not None:
+            self._kernel.keep_out()
         self._deadline = value
         self._disarm()
         self._arm()
@@ -199,6 +206,8 @@ class CancelScope(anyio.CancelScope):
     def shield(self, value: bool) -> None:
         if not isinstance(value, bool):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError("shield must be a bool")
+        if self._kernel is not None:
+            self._kernel.keep_out()
         self._shield = value
         if self._phase is _Phase.ACTIVE:
             self._spread()

@@ -54,7 +54,7 @@ class Line:
 
         Raises:
             KeyError: Nobody waits.
-            DeterminismError: Tasks of another workflow stand here.
+            DeterminismError: Tasks of another workflow stand here, or of one while this is the host's code.
         """
         self._check(stepping.kernel)
         task, _ = self._tasks.popitem(last=False)
@@ -62,28 +62,38 @@ class Line:
         return task
 
     def _check(self, kernel: Kernel | None) -> None:
-        # The owner of a kernel, who acts between steps, may do as it likes.
-        if self._tasks and kernel is not None and kernel is not self._kernel:
+        if not self._tasks or self._kernel is None or kernel is self._kernel:
+            return
+        if kernel is not None:
             raise DeterminismError(
                 "another workflow waits for this object: workflows share nothing, use a promise or a signal"
             )
+        # The owner of a kernel that is not private may do as it likes between steps.
+        self._kernel.keep_out()
 
 
 @final
 class Event(anyio.Event):
     """A flag that tasks wait for; all of them go on, in the order in which they came, when it is set."""
 
-    __slots__ = ("_line", "_set")
+    __slots__ = ("_kernel", "_line", "_set")
 
     def __new__(cls) -> Self:
         return object.__new__(cls)
 
     def __init__(self) -> None:
+        self._kernel = stepping.kernel
         self._set = False
         self._line = Line()
 
     def set(self) -> None:
-        """Set the flag, for good."""
+        """Set the flag, for good.
+
+        Raises:
+            DeterminismError: It is a workflow's, and this is another's code or the host's.
+        """
+        if self._kernel is not None:
+            self._kernel.keep_out()
         self._set = True
         while self._line:
             self._line.call_next()

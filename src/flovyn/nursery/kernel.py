@@ -15,6 +15,7 @@ from contextvars import Context, copy_context
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, final
 
+from flovyn.errors import DeterminismError
 from flovyn.nursery import _host
 from flovyn.nursery._burial import Burial
 from flovyn.nursery._conditions import wake_one
@@ -66,6 +67,8 @@ class Kernel:
         step_limit: `run` raises when `steps` would exceed it.
         tripwires: What becomes of code that reaches outside in a step; None if nobody watches. `arm_tripwires` has to
             be called once a process for most of them.
+        private: Whether nobody outside may touch what belongs to its tasks: neither wake one nor cancel anything, and
+            the owner only inside `activation`.
         current: The task that is making a step.
         dead: Whether `close` was called: nothing moves any more, and nothing may be recorded.
 
@@ -93,6 +96,7 @@ class Kernel:
         "current",
         "dead",
         "now",
+        "private",
         "step_limit",
         "steps",
         "timers",
@@ -100,9 +104,16 @@ class Kernel:
     )
 
     def __init__(
-        self, timers: Timers, *, now: float = 0.0, step_limit: int = 100_000, tripwires: Tripwires | None = None
+        self,
+        timers: Timers,
+        *,
+        now: float = 0.0,
+        step_limit: int = 100_000,
+        tripwires: Tripwires | None = None,
+        private: bool = False,
     ) -> None:
         self.timers: Timers = timers
+        self.private: bool = private
         self.tripwires: Tripwires | None = tripwires
         self.now: float = now
         self.step_limit: int = step_limit
@@ -350,13 +361,30 @@ class Kernel:
             task: A task that is parked now.
             value: What its wait returns.
             error: What its wait raises instead.
+
+        Raises:
+            DeterminismError: The kernel is private, and this is the host's code.
         """
         if self.dead:
             return
+        if self.private:
+            self.keep_out()
         if not task.parked:
             raise RuntimeError(f"{task!r} is not parked, so it cannot be woken")
         task.parked, task.abort, task.value, task.error = False, None, value, error
         self._ready.append(task)
+
+    def keep_out(self) -> None:
+        """Refuse a call that comes from outside: no replay would see it.
+
+        Raises:
+            DeterminismError: The kernel is private, and this is the host's code.
+        """
+        if self.private and stepping.kernel is not self and not self.dead:
+            raise DeterminismError(
+                "this object belongs to a workflow, and what code outside does with it leaves no trace in history: let "
+                "the function that ctx.run calls return a value, and act on it in the workflow; others send a signal"
+            )
 
     async def checkpoint(self) -> None:
         """Let every task that is ready make a step, then raise if the current one is cancelled."""

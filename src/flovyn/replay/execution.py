@@ -98,7 +98,7 @@ class Execution:
         self.history: History = History()
         self.journal: Journal = Journal()
         self.timers: DurableTimers = DurableTimers(self.journal)
-        self.kernel: Kernel = Kernel(self.timers, step_limit=step_limit, tripwires=tripwires)
+        self.kernel: Kernel = Kernel(self.timers, step_limit=step_limit, tripwires=tripwires, private=True)
         self.timers.bind(self.kernel)
         self.settlements: Settlements = Settlements(self.kernel)
         self.read_only: Access = Access(self.kernel)
