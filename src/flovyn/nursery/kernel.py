@@ -367,7 +367,7 @@ class Kernel:
         """
         if self.dead:
             return
-        if self.private:
+        if self.private and stepping.kernel is not self:
             self.keep_out()
         if not task.parked:
             raise RuntimeError(f"{task!r} is not parked, so it cannot be woken")

@@ -145,7 +145,7 @@ class Activation(Reenactment):
         if self._exhausted:
             return
         called: list[Operation] = []
-        for operation in reversed(self._execution.pending):
+        for operation in reversed(self._execution.pending.values()):
             if operation.started:
                 break  # and so are those that were called before it
             operation.started = True

@@ -148,7 +148,7 @@ class Execution:
         """
         index = self.journal.call_operation(name)
         operation = Operation(self.kernel, self.pending, index, name, body, encode)
-        self.pending.add(operation)
+        self.pending[index] = operation
         if index >= self.journal.records:
             self._unrecorded.append(operation)
         return operation

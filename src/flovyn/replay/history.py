@@ -289,12 +289,12 @@ class History:
 
     def deliver(self, event: Event) -> None:
         """The program was told of an event: what has ended by it, the program itself knows from now on."""
-        if event.type == "TIMER_FIRED":
-            self.fired.pop(timer_of(event.data.timer_id or "") or "", None)
-        elif event.type in _ENDED_TASK:
+        if event.type in _ENDED_TASK:
             self.ended_tasks.pop(event.data.task, None)
         elif event.type in _ENDED_CHILD:
             self.ended_children.pop(event.data.child or event.data.child_name, None)
+        elif event.type == "TIMER_FIRED":
+            self.fired.pop(timer_of(event.data.timer_id or "") or "", None)
 
     def let_go(self, activations: int) -> None:
         """Let go of the blocks of the first activations, which have been re-enacted."""

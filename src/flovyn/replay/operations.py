@@ -83,43 +83,20 @@ class Operation:
                 yield timer
 
 
-class Pending:
-    """The operations that the program waits for, in call order.
+class Pending(OrderedDict[int, Operation]):
+    """The operations that the program waits for, by number, in call order.
 
     There may be thousands at once, and one is answered at a time: nothing here looks at all of them for each.
     """
 
-    __slots__ = ("_given_up", "_operations")
-
     def __init__(self) -> None:
-        self._operations: OrderedDict[int, Operation] = OrderedDict()
+        super().__init__()
         self._given_up: list[Operation] = []
-
-    def __bool__(self) -> bool:
-        return bool(self._operations)
-
-    def __iter__(self) -> Iterator[Operation]:
-        return iter(self._operations.values())
-
-    def __reversed__(self) -> Iterator[Operation]:
-        return reversed(self._operations.values())
 
     @property
     def first(self) -> Operation:
         """The one that was called first; there is one at least."""
-        return next(iter(self))
-
-    def get(self, index: int) -> Operation | None:
-        """The one with this number, if the program waits for it."""
-        return self._operations.get(index)
-
-    def add(self, operation: Operation) -> None:
-        """The program has called it just now."""
-        self._operations[operation.index] = operation
-
-    def remove(self, operation: Operation) -> None:
-        """It is answered."""
-        del self._operations[operation.index]
+        return next(iter(self.values()))
 
     def give_up(self, operation: Operation) -> None:
         """The program does not wait for it any more."""
@@ -129,7 +106,7 @@ class Pending:
         """Take out those that were given up, in call order."""
         given_up, self._given_up = self._given_up, []
         for operation in given_up:
-            self.remove(operation)
+            del self[operation.index]
         return sorted(given_up, key=_number)
 
 

@@ -199,7 +199,8 @@ class Reenactment:
             execution.raise_crash()
             if execution.journal.poison is not None:
                 raise execution.journal.poison
-            self._drop_given_up()
+            if pending:
+                self._drop_given_up()
             if not pending:
                 return
             answered = yield from self._answered()
@@ -239,7 +240,7 @@ class Reenactment:
 
     def _first_recorded(self) -> tuple[Operation, Answer] | None:
         """The operation that was called first, of those that history has an answer for by now."""
-        for operation in self._execution.pending:
+        for operation in self._execution.pending.values():
             answer = self._record_of(operation)
             if answer is None:
                 return None  # records stand in call order
@@ -260,7 +261,7 @@ class Reenactment:
 
     def _answer(self, operation: Operation, answer: Answer) -> None:
         execution = self._execution
-        execution.pending.remove(operation)
+        del execution.pending[operation.index]
         operation.answer = answer
         if not isinstance(answer, Deadline):
             execution.kernel.wake(operation.task)
