@@ -12,6 +12,7 @@ from flovyn.definitions import workflow
 from flovyn.errors import UsageError
 from flovyn.replay import Execution
 from flovyn.replay.commands import CompleteWorkflow
+from flovyn.replay.records import Failure
 from replay.direct import Direct
 from replay.replay_platform import Run, drive, plain
 
@@ -64,9 +65,35 @@ def test_a_query_changes_nothing(what: str, change: Callable[[Execution], Any]) 
 def test_giving_up_a_child_changes_a_run_too() -> None:
     run = Run(waits, context=Direct)
     run.activate()
-    child = run.execution.children.schedule("other", b"null")
+    with run.execution.kernel.activation():
+        child = run.execution.children.schedule("other", b"null")
     with run.execution.read_only, pytest.raises(UsageError, match="^cannot cancel a child workflow in a query"):
         run.execution.children.give_up(child)
+
+
+@pytest.mark.parametrize(("what", "change"), CHANGES.items(), ids=CHANGES)
+def test_the_body_of_an_operation_changes_nothing(what: str, change: Callable[[Execution], Any]) -> None:
+    """A replay does not run it, and would miss what it did."""
+
+    @workflow
+    async def lets_a_body_try(ctx: Direct) -> str:
+        execution = ctx.execution
+
+        def body() -> None:
+            change(execution)
+
+        operation = execution.start_operation("try", body, lambda _: b"null")
+        await execution.kernel.park(operation.abort)
+        assert isinstance(operation.answer, Failure)
+        return str(operation.answer.error)
+
+    run = Run(lets_a_body_try, context=Direct)
+    _, end = plain(run.activate())
+    assert isinstance(end, CompleteWorkflow)
+    assert (
+        f"UsageError: cannot {what} here: a workflow's context works in the code of the workflow only"
+        in end.output.decode()
+    )
 
 
 def test_read_only_ends_with_the_last_of_those_who_asked_for_it() -> None:

@@ -107,17 +107,19 @@ def test_chance_is_the_platforms_own() -> None:
         dice = ctx.new_random()
         return [*first, dice.random(), dice.sample(range(10), 3), ctx.random()]
 
-    numbers = Xorshift(WORKFLOW_ID, running(draws).execution.read_only)
-    number = numbers.random()
-    dice = Random(numbers.next())
+    other = running(draws).execution
+    numbers = Xorshift(WORKFLOW_ID, other.read_only)
+    with other.kernel.activation():
+        first, seed, last = numbers.random(), numbers.next(), numbers.random()
+    dice = Random(seed)
     assert result(running(draws).dry()) == [
         "f26e0a44-20ff-520d-a90a-02a2a4592ab2",
-        number,
+        first,
         dice.random(),
         dice.sample(range(10), 3),
-        numbers.random(),
+        last,
     ]
-    assert number == pytest.approx(0.0972162519)
+    assert first == pytest.approx(0.0972162519)
 
 
 @CACHED

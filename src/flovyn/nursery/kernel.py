@@ -374,13 +374,18 @@ class Kernel:
         task.parked, task.abort, task.value, task.error = False, None, value, error
         self._ready.append(task)
 
+    @property
+    def is_active(self) -> bool:
+        """Whether this thread is in one of its activations: in a step, or between two with nothing of the host's."""
+        return stepping.kernel is self
+
     def keep_out(self) -> None:
         """Refuse a call that comes from outside: no replay would see it.
 
         Raises:
             DeterminismError: The kernel is private, and this is the host's code.
         """
-        if self.private and stepping.kernel is not self and not self.dead:
+        if self.private and not self.is_active and not self.dead:
             raise DeterminismError(
                 "this object belongs to a workflow, and what code outside does with it leaves no trace in history: let "
                 "the function that ctx.run calls return a value, and act on it in the workflow; others send a signal"

@@ -40,11 +40,20 @@ class Access:
             what: The call, as it goes on after "cannot".
 
         Raises:
-            UsageError: The run is read-only.
+            UsageError: The run is read-only, or the call comes from outside: from a body of `ctx.run`, say, where it
+                would stand in no history.
         """
         if self._readers:
             raise UsageError(
                 f"cannot {what} in a query or in the predicate of a condition: both only look at the workflow, and "
                 "must not change what it does next; do it in the workflow itself"
             )
-        return self._kernel.dead
+        kernel = self._kernel
+        if kernel.dead:
+            return True
+        if not kernel.is_active:
+            raise UsageError(
+                f"cannot {what} here: a workflow's context works in the code of the workflow only, "
+                "not in what `ctx.run` or a task runs"
+            )
+        return False

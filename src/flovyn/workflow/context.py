@@ -128,7 +128,7 @@ class WorkflowContext:
         return self._execution.identifiers.random_uuid()
 
     def random(self) -> float:
-        """A float in [0, 1) that is the same on every replay, of the platform's own generator."""
+        """A float from 0 to 1, both included, that is the same on every replay; of the platform's own generator."""
         return self._execution.randomness.random()
 
     def new_random(self) -> Random:
