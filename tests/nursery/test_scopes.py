@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import anyio
 import pytest
@@ -338,3 +339,25 @@ def test_a_cancel_that_comes_after_the_wake_does_not_undo_it() -> None:
 def test_entering_a_scope_outside_a_workflow_is_refused() -> None:
     with pytest.raises(DeterminismError, match="belongs inside a workflow"):
         CancelScope().__enter__()
+
+
+class TooDeep(BaseExceptionGroup[BaseException]):
+    """A group with more levels than the interpreter likes."""
+
+    def split(self, *_: Any) -> Any:
+        raise RecursionError("too deep")
+
+
+def test_a_group_that_cannot_be_taken_apart_does_not_keep_its_scope_open() -> None:
+    async def main() -> bool:
+        with anyio.CancelScope() as outer:
+            with pytest.raises(RecursionError, match="too deep"), anyio.CancelScope() as inner:
+                inner.cancel()
+                try:
+                    await checkpoint()
+                except Cancelled as cancelled:
+                    raise TooDeep("deep", [cancelled]) from None
+            await checkpoint()  # of the scope that was left, nothing is felt
+        return outer.cancel_called
+
+    assert run(main) is False

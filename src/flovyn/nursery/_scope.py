@@ -337,9 +337,11 @@ class CancelScope(anyio.CancelScope):
                 around.admit(task)
             self._cut_off(innermost, "a scope around this one was left first")
             raise RuntimeError("Attempted to exit a cancel scope that isn't the current tasks's current cancel scope")
-        if error is not None and self.effectively_cancelled and not self._parent_reaches():
-            error = self._catch(error)
-        self.detach()
+        try:
+            if error is not None and self.effectively_cancelled and not self._parent_reaches():
+                error = self._catch(error)
+        finally:
+            self.detach()  # also if the error is a group too deep to be taken apart
         return error
 
     def _catch(self, error: BaseException) -> BaseException | None:

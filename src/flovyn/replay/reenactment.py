@@ -230,13 +230,13 @@ class Reenactment:
         if not self._recorded_order:
             return recorded
         index = self._recorded_order.popleft()
-        operation = pending.get(index)
-        answer = None if operation is None else self._record_of(operation)
-        if operation is None or answer is None or isinstance(answer, Cancelled):
+        answered = pending.get(index)
+        answer = None if answered is None else self._record_of(answered)
+        if answered is None or answer is None or isinstance(answer, Cancelled):
             journal.violate(
                 f"operation {index} was answered here, the code does not wait for it", expected=None, got=None
             )
-        return operation, answer
+        return answered, answer
 
     def _first_recorded(self) -> tuple[Operation, Answer] | None:
         """The operation that was called first, of those that history has an answer for by now."""
