@@ -16,7 +16,7 @@ from flovyn.definitions import workflow
 from flovyn.errors import (
     ExecutionError,
 )
-from flovyn.replay import Status
+from flovyn.replay import Reenactment, Status
 from flovyn.replay.commands import (
     CancelTimer,
     CancelWorkflow,
@@ -347,3 +347,25 @@ def test_the_program_does_not_see_the_context_variables_of_its_worker() -> None:
 
 
 outside: ContextVar[str] = ContextVar("outside", default="nothing")
+
+
+@workflow
+async def counts_signals(ctx: WorkflowContext, signals: int) -> int:
+    for _ in range(signals):
+        await ctx.wait_for_signal("one more")
+        await ctx.run("note", str)
+    return signals
+
+
+def test_what_comes_to_rest_again_and_again_is_no_spin_however_much_there_is_to_do() -> None:
+    run = Run(counts_signals, 60)
+    run.activate()
+    for _ in range(60):
+        run.platform.signal("one more")
+    run.execution.kernel.step_limit = 20
+    assert run.activate().status is Status.COMPLETED
+    again = run.rebuilt()
+    again.kernel.step_limit = 20
+    for _ in Reenactment(again).slices():
+        pass
+    assert again.result == CompleteWorkflow(b"60")

@@ -70,7 +70,8 @@ class Execution:
         workflow: The definition.
         info: What the run is told about itself.
         context: Makes the context that the user's function gets.
-        step_limit: How many scheduler steps one activation may take before it counts as running away.
+        step_limit: How many scheduler steps the program may take without waiting for anything durable, before it counts
+            as running away.
         tripwires: What becomes of code that reaches outside; None if nobody watches.
 
     Attributes:

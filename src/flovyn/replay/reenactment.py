@@ -186,6 +186,7 @@ class Reenactment:
             yield from self._settle()
 
     def _deliver(self, event: Event) -> None:
+        self._execution.kernel.steps = 0
         self._execution.deliver(event)
         self._delivered = event.sequence
 
@@ -261,6 +262,7 @@ class Reenactment:
 
     def _answer(self, operation: Operation, answer: Answer) -> None:
         execution = self._execution
+        execution.kernel.steps = 0  # the program was at rest: only what never waits for anything runs away
         del execution.pending[operation.index]
         operation.answer = answer
         if not isinstance(answer, Deadline):

@@ -32,7 +32,8 @@ class Replayer:
         workflows: The definitions, by whose kind histories find theirs.
         tripwires: What becomes of code that reaches outside. An error in every case if left out: under test, a warning
             is easily missed.
-        step_limit: How many scheduler steps one activation may take before it counts as running away.
+        step_limit: How many scheduler steps the program may take without waiting for anything durable, before it counts
+            as running away.
 
     Raises:
         DefinitionError: One of them is no workflow or has no code here, or two are of one kind.

@@ -43,7 +43,7 @@ class Run:
         workflow: The code.
         history: What it is held against.
         tripwires: What becomes of code that reaches outside.
-        step_limit: How many scheduler steps one activation may take.
+        step_limit: How many scheduler steps it may take without waiting for anything durable.
 
     Attributes:
         done: How many activations went as the history says.
