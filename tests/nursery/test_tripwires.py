@@ -80,6 +80,11 @@ CALLS: list[tuple[str, str, Callable[[], Any]]] = [
     ("clock", "time.time", lambda: time.time()),
     ("clock", "time.monotonic", lambda: time.monotonic()),
     ("clock", "time.perf_counter_ns", lambda: time.perf_counter_ns()),
+    ("clock", "time.localtime", lambda: time.localtime()),
+    ("clock", "time.gmtime", lambda: time.gmtime(None)),
+    ("clock", "time.ctime", lambda: time.ctime()),
+    ("clock", "time.asctime", lambda: time.asctime()),
+    ("clock", "time.strftime", lambda: time.strftime("%Y")),
     ("randomness", "random.random", lambda: random.random()),
     ("randomness", "random.Random.randint", lambda: random.randint(1, 6)),
     ("randomness", "random.Random.shuffle", lambda: random.shuffle([1, 2])),
@@ -123,6 +128,14 @@ def test_the_value_of_a_call_that_is_only_warned_about_is_the_real_one() -> None
     with pytest.warns(DeterminismWarning):
         read = step(lambda: time.time(), Tripwires())
     assert abs(read - time.time()) < 60
+
+
+def test_a_moment_that_is_given_is_no_look_at_the_clock() -> None:
+    def written() -> list[str]:
+        moment = time.gmtime(0)
+        return [time.strftime("%Y", moment), time.asctime(moment), time.strftime("%Y", time.localtime(40 * 86_400))]
+
+    assert step(written, Tripwires(clock="error")) == ["1970", "Thu Jan  1 00:00:00 1970", "1970"]
 
 
 def test_the_defaults() -> None:

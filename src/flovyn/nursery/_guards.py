@@ -26,7 +26,13 @@ if TYPE_CHECKING:
 __all__ = ["install", "uninstall"]
 
 
+# These read the clock only if they are given no moment: as this argument, or None in its place.
+_MOMENTS = {"localtime": 0, "gmtime": 0, "ctime": 0, "asctime": 0, "strftime": 1}
+
+
 def _watched() -> Iterator[tuple[Kind, ModuleType, str]]:
+    for name in _MOMENTS:
+        yield "clock", time, name
     for name in ("time", "time_ns", "monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns"):
         yield "clock", time, name
     for name in ("random", "getrandbits", "_urandom"):  # `secrets` and `SystemRandom` draw from the last
@@ -41,9 +47,12 @@ def _watched() -> Iterator[tuple[Kind, ModuleType, str]]:
         yield "threads", _thread, "start_new_thread"
 
 
-def _guard(index: int, kind: Kind, call: str) -> Callable[..., Any]:
+def _guard(index: int, kind: Kind, module: ModuleType, name: str) -> Callable[..., Any]:
+    call = f"{module.__name__}.{name.removeprefix('_')}"
+    moment = _MOMENTS.get(name) if module is time else None
+
     def guard(*args: Any, **kwargs: Any) -> Any:
-        if stepping.kernel is not None:
+        if stepping.kernel is not None and (moment is None or len(args) <= moment or args[moment] is None):
             trip(kind, call)
         return _originals[index](*args, **kwargs)
 
@@ -53,8 +62,7 @@ def _guard(index: int, kind: Kind, call: str) -> Callable[..., Any]:
 # What stood in each place when it was last taken. Flat lists: this happens at each activation of each workflow.
 _originals: list[Any] = [getattr(module, name) for _, module, name in _watched()]
 _guards: list[tuple[dict[str, Any], str, Callable[..., Any]]] = [
-    (vars(module), name, _guard(index, kind, f"{module.__name__}.{name.removeprefix('_')}"))
-    for index, (kind, module, name) in enumerate(_watched())
+    (vars(module), name, _guard(index, kind, module, name)) for index, (kind, module, name) in enumerate(_watched())
 ]
 # What `random` offers besides are methods of this instance, and draw from these two.
 _instance: dict[str, Any] = vars(random._inst)  # noqa: SLF001
