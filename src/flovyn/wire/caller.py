@@ -11,7 +11,7 @@ from grpclib.metadata import encode_metadata
 from flovyn.errors import ConfigurationError, ConnectionLost, MalformedMessage, ServerUnavailable, UsageError
 from flovyn.wire.call import Call
 from flovyn.wire.codec import Codec
-from flovyn.wire.framing import frame
+from flovyn.wire.framing import frame, sendable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -63,6 +63,14 @@ class Caller:
         self._codec = Codec()
         self._headers: dict[str, Headers] = {}
         self.dialer: Dialer | None = None
+
+    def message(self, method: Method[Q, Any], request: Q) -> bytes:
+        """The request as bytes.
+
+        Raises:
+            PayloadTooLarge: It is over the limit.
+        """
+        return sendable(self._codec.encode(request, method.request), self._options.max_send_size, "max_send_size")
 
     def frame(self, method: Method[Q, Any], request: Q) -> bytes:
         """The request as it goes into the stream.

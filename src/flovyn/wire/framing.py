@@ -10,13 +10,13 @@ from flovyn.errors import MalformedMessage, PayloadTooLarge
 if TYPE_CHECKING:
     from flovyn.wire.http2.stream import Stream
 
-__all__ = ["frame", "receive_frame"]
+__all__ = ["frame", "receivable", "receive_frame", "sendable"]
 
 _PREFIX = struct.Struct(">BI")
 
 
-def frame(data: bytes, limit: int, option: str) -> bytes:
-    """A message as it goes into the stream.
+def sendable(data: bytes, limit: int, option: str) -> bytes:
+    """A message that may be sent.
 
     Raises:
         PayloadTooLarge: It is over `limit`, which `option` raises.
@@ -25,7 +25,29 @@ def frame(data: bytes, limit: int, option: str) -> bytes:
         raise PayloadTooLarge(
             f"a message of {len(data)} bytes is over the limit of {limit} ({option})", size=len(data), limit=limit
         )
-    return _PREFIX.pack(0, len(data)) + data
+    return data
+
+
+def receivable(size: int, limit: int, option: str) -> int:
+    """The size of a message that may be received.
+
+    Raises:
+        PayloadTooLarge: It is over `limit`, which `option` raises.
+    """
+    if size > limit:
+        raise PayloadTooLarge(
+            f"the peer sends a message of {size} bytes, over the limit of {limit} ({option})", size=size, limit=limit
+        )
+    return size
+
+
+def frame(data: bytes, limit: int, option: str) -> bytes:
+    """A message as it goes into the stream.
+
+    Raises:
+        PayloadTooLarge: It is over `limit`, which `option` raises.
+    """
+    return _PREFIX.pack(0, len(data)) + sendable(data, limit, option)
 
 
 async def receive_frame(stream: Stream, limit: int, option: str) -> bytes | None:
@@ -41,8 +63,4 @@ async def receive_frame(stream: Stream, limit: int, option: str) -> bytes | None
     compressed, size = _PREFIX.unpack(prefix)
     if compressed:
         raise MalformedMessage("the peer sent a compressed message, which was not agreed")
-    if size > limit:
-        raise PayloadTooLarge(
-            f"the peer sends a message of {size} bytes, over the limit of {limit} ({option})", size=size, limit=limit
-        )
-    return await stream.recv_data(size) if size else b""
+    return await stream.recv_data(receivable(size, limit, option)) if size else b""

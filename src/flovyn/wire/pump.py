@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import anyio
 
@@ -12,7 +12,6 @@ from flovyn.wire.http2.flag import Flag
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Awaitable, Callable
 
-    from flovyn.wire.call import Call
     from flovyn.wire.transport import Reply
 
 __all__ = ["RequestPump"]
@@ -23,6 +22,27 @@ T = TypeVar("T")
 
 _KEPT = 256 * 1024
 _CLOSE_SECONDS = 5.0
+
+
+class Receiver(Protocol[R]):
+    """One attempt at a call, which takes messages."""
+
+    @property
+    def answered(self) -> bool:
+        """The server has said all it will say."""
+        ...
+
+    async def send_frame(self, data: bytes, *, end: bool) -> None:
+        """Send a message; raises `StreamFailed` if nobody takes it any more."""
+        ...
+
+    async def end(self) -> None:
+        """There are no more messages."""
+        ...
+
+    async def only_reply(self) -> Reply[R]:
+        """Wait for the answer."""
+        ...
 
 
 class RequestPump(Generic[Q]):
@@ -67,7 +87,7 @@ class RequestPump(Generic[Q]):
             raise error
         return outcome  # type: ignore[return-value]  # one of the two is there
 
-    async def exchange(self, call: Call[Q, R]) -> Reply[R]:
+    async def exchange(self, call: Receiver[R]) -> Reply[R]:
         """One attempt: sends everything and waits for the one answer."""
         outcome: Reply[R] | None = None
         error: Exception | None = None
@@ -94,7 +114,7 @@ class RequestPump(Generic[Q]):
             scope.cancel()
         self._available.set()
 
-    async def _send(self, call: Call[Q, Any]) -> None:
+    async def _send(self, call: Receiver[Any]) -> None:
         try:
             for kept in list(self._kept):
                 await call.send_frame(kept, end=False)

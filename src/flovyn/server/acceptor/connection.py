@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import logging
-from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 import anyio
-from grpclib.const import Status
 from grpclib.metadata import decode_timeout
 from grpclib.protocol import AbstractHandler
 from h2.errors import ErrorCodes
 
-from flovyn.errors import DeadlineExceeded, FlovynError, InvalidArgument, Unimplemented
+from flovyn.errors import DeadlineExceeded, InvalidArgument
 from flovyn.server.acceptor.answer import Answer
-from flovyn.server.acceptor.routes import Call, Route
+from flovyn.server.acceptor.handling import handle, no_route, refusal
+from flovyn.server.acceptor.routes import Call
 from flovyn.wire.http2.failure import StreamFailed
 from flovyn.wire.metadata import readable_metadata
-from flovyn.wire.status import status_for_error
 from flovyn.wire.transport import Method, Shape
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import Callable
 
     from anyio.abc import TaskGroup
 
@@ -34,10 +32,6 @@ if TYPE_CHECKING:
 __all__ = ["ServerConnection"]
 
 logger: logging.Logger = logging.getLogger(__name__)
-
-# A status text travels as a header, percent-encoded. Peers limit those (gRPC's C core to 16 KiB for all together), and
-# one over the limit costs the whole connection.
-_LONGEST_TEXT = 1_000
 
 
 class ServerConnection(AbstractHandler):
@@ -102,62 +96,19 @@ class ServerConnection(AbstractHandler):
         try:
             _require_grpc(named)
             if route is None:
-                raise Unimplemented(f"no such method: {path}")
+                raise no_route(path)
             self._drain.admit()
             with anyio.move_on_after(_seconds(named.get("grpc-timeout"))) as deadline:
-                await _handle(route, call, answer)
+                await handle(route, call, answer)
             if deadline.cancelled_caught:
                 raise DeadlineExceeded("the deadline of the call has passed")
         except StreamFailed:
             raise
         except Exception as error:  # noqa: BLE001 - whatever a handler raises becomes a status
-            status, text = _refusal(error, path)
+            status, text = refusal(error, path)
             await answer.send_trailing_metadata(status=status, status_message=text)
         else:
             await answer.send_trailing_metadata()
-
-
-async def _handle(route: Route, call: Call, answer: Answer) -> None:
-    shape = route.method.shape
-    if shape is Shape.UNARY:
-        request = await answer.only_request()
-        await answer.send_message(await route.handler(call, request))
-    elif shape is Shape.SERVER_STREAM:
-        replies = route.handler(call, await answer.only_request())
-        try:
-            async for reply in replies:
-                await answer.send_message(reply)
-        finally:
-            await _aclose(replies)  # noqa: ASYNC102 - not shielded, see there
-    else:
-        async with aclosing(answer.requests()) as requests:
-            reply = await route.handler(call, requests)
-        await answer.send_message(reply)
-
-
-async def _aclose(iterator: AsyncIterator[Any]) -> None:
-    """Closes a generator that was left early; its clean-up sees the cancellation, if there is one, like any other."""
-    close = getattr(iterator, "aclose", None)
-    if close is not None:
-        await close()
-
-
-def _refusal(error: Exception, path: str) -> tuple[Status, str]:
-    """The status and text for what a handler raised; what it did not mean for the client goes to the log."""
-    error = _innermost(error)
-    if isinstance(error, FlovynError):
-        status, text = status_for_error(error)
-    else:
-        status, text = Status.INTERNAL, "Internal server error"
-    if status is Status.INTERNAL:
-        logger.error("the handler of %s failed", path, exc_info=error)
-    return status, text if len(text) <= _LONGEST_TEXT else text[:_LONGEST_TEXT] + "…"
-
-
-def _innermost(error: Exception) -> Exception:
-    """What a group holds, if it holds just one: handlers may have nurseries of their own."""
-    inner: tuple[Exception, ...] = getattr(error, "exceptions", ())
-    return _innermost(inner[0]) if len(inner) == 1 else error
 
 
 def _require_grpc(headers: dict[str, str]) -> None:
