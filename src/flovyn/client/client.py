@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from flovyn.client.start import Starter
+    from flovyn.client.watch import Watch
     from flovyn.definitions import AnyWorkflow
     from flovyn.serde.chain import PayloadCodec
     from flovyn.wire.channel import Channel
@@ -41,6 +42,7 @@ class Client:
         queue: The queue on which workflows start, and from which workers work, unless they say otherwise.
         dial: How to open another connection to the same server; `transport` itself serves if left out.
         codecs: What payloads go through, in order, before they are sent; and backwards when they are read.
+        watch: What waits for results over the transport, which leaves payloads as they are; `Watch` if left out.
 
     Raises:
         ConfigurationError: `org_id` is not a UUID, or `queue` is empty, or two codecs have one name.
@@ -56,6 +58,7 @@ class Client:
         queue: str = "default",
         dial: Callable[[], AbstractAsyncContextManager[Transport]] | None = None,
         codecs: Iterable[PayloadCodec] = (),
+        watch: Callable[[Transport, CodecChain], Watch] | None = None,
     ) -> None:
         # Whatever speaks the protocol is loaded only by those who are about to: it takes longer than all the rest.
         from flovyn.client.start import Starter
@@ -67,7 +70,7 @@ class Client:
         self._org_id = _canonical(org_id)
         self._queue = queue
         self._dial = dial or (lambda: nullcontext(transport))
-        self._watch = Watch(transport, self._codecs)
+        self._watch = (watch or Watch)(transport, self._codecs)
         self._starter = Starter(self._transport, self._watch, self._org_id, StartOptions(queue=queue))
 
     def __repr__(self) -> str:

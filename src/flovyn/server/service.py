@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import anyio
@@ -17,12 +17,13 @@ from flovyn.server.access import choose, first_key
 from flovyn.server.auth import Keys
 from flovyn.server.clock import Clock
 from flovyn.server.engine import Engine
+from flovyn.server.hosting import hosted
 from flovyn.server.shell import Shell
 from flovyn.server.store import Durability, Store
 from flovyn.server.store.orgs import OrgRow
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Sequence
+    from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 
     from anyio.abc import Listener, SocketStream
 
@@ -186,31 +187,21 @@ class _Running:
 async def _running(
     shell: Shell, http: HttpServer | None, host: str, grpc_port: int, http_port: int
 ) -> AsyncGenerator[_Running]:
-    """Everything that runs in a server; what the block raises leaves it as it is, never in a group."""
-    raised: Exception | None = None
+    """Everything that runs in a server."""
     drain = acceptor.Drain()
     async with AsyncExitStack() as listeners:
         grpc_listener = await listeners.enter_async_context(await _listen(host, grpc_port))
-        http_listener = None if http is None else await listeners.enter_async_context(await _listen(host, http_port))
-        serve_grpc = partial(
-            acceptor.serve, rpc.routes(shell), grpc_listener, on_disconnect=shell.disconnected, drain=drain
-        )
-        async with anyio.create_task_group() as tasks:
-            address = await tasks.start(serve_grpc)
-            if http is not None and http_listener is not None:
-                await tasks.start(http.serve, http_listener)
-            tasks.start_soon(shell.keep_time)
-            tasks.start_soon(shell.keep_writing)
-            try:
-                yield _Running(address[1], http, None if http_listener is None else _port(http_listener))
-                await _come_to_rest(shell, http, drain)
-            except Exception as error:  # noqa: BLE001 - kept away from the task group, which would wrap it
-                raised = error
-            finally:
-                tasks.cancel_scope.cancel()
-    shell.write()
-    if raised is not None:
-        raise raised
+        services: list[Callable[..., Coroutine[Any, Any, Any]]] = [
+            partial(acceptor.serve, rpc.routes(shell), grpc_listener, on_disconnect=shell.disconnected, drain=drain)
+        ]
+        port: int | None = None
+        if http is not None:
+            http_listener = await listeners.enter_async_context(await _listen(host, http_port))
+            port = _port(http_listener)
+            services.append(partial(http.serve, http_listener))
+        farewell = partial(_come_to_rest, shell, http, drain)
+        async with hosted(shell, *services, farewell=farewell) as said:
+            yield _Running(said[0][1], http, port)
 
 
 async def _listen(host: str, port: int) -> Listener[SocketStream]:

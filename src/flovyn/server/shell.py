@@ -80,6 +80,8 @@ class Shell:
         self._asleep_until = math.inf
         self._batch: _Batch | None = None
         self._begun = anyio.Event()
+        self.written: anyio.Event = anyio.Event()
+        """Set when something has been written the next time."""
         engine.core.store.group(self._begin)
 
     # --- calls ------------------------------------------------------------------------------
@@ -207,9 +209,10 @@ class Shell:
 
     def write(self) -> None:
         """Write what has been done, if anything, and let those go on who wait for that."""
-        batch, self._batch, self._begun = self._batch, None, anyio.Event()
+        batch, self._batch = self._batch, None
         if batch is None:
             return
+        self._begun = anyio.Event()
         try:
             self.engine.core.store.commit()
         except ServerUnavailable as error:
@@ -218,7 +221,14 @@ class Shell:
             self.engine.reload()
             self.waiters.wake_all()
         batch.written.set()
+        self.written.set()
+        self.written = anyio.Event()
         self.settle()
+
+    @property
+    def rests(self) -> bool:
+        """Whether nothing is to be written, and no poll has been woken that has yet to look for its work."""
+        return self._batch is None and not self.waiters.called
 
     # --- time -------------------------------------------------------------------------------
 

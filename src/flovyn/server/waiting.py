@@ -60,6 +60,11 @@ class Waiters:
     def __len__(self) -> int:
         return sum(map(len, self._queues.values()))
 
+    @property
+    def called(self) -> bool:
+        """Whether one of them has been woken and has not looked yet."""
+        return any(waiter.called_for is not None for queue in self._queues.values() for waiter in queue)
+
     def wake(self, ready: Ready) -> None:
         """Wake the one that has waited longest of those who can do this work and are not awake already."""
         self._wake((ready.of, ready.org_id, ready.queue), ready.kind)

@@ -120,6 +120,18 @@ class Engine:
         """When `tick` has something to do, in epoch milliseconds: never later than that, at times earlier."""
         return min(self.core.due_at, self.core.leases.check_at, self._purge_at)
 
+    def next_due(self) -> float:
+        """When the next timer or deadline comes, exactly, in epoch milliseconds; infinity if there is none."""
+        store = self.core.store
+        ahead = (
+            store.timers.next_due(),
+            store.tasks.next_deadline(),
+            store.tasks.next_scheduled(),
+            store.promises.next_deadline(),
+            store.runs.next_cancel_due(),
+        )
+        return min((at for at in ahead if at is not None), default=math.inf)
+
     def tick(self) -> None:
         """Do what the time has come for: timers, deadlines, lapsed leases, expired keys."""
         core, store = self.core, self.core.store
@@ -127,14 +139,7 @@ class Engine:
         self._free_lapsed(now)
         if core.due_at <= now:
             self._fire(now)
-            ahead = (
-                store.timers.next_due(),
-                store.tasks.next_deadline(),
-                store.tasks.next_scheduled(),
-                store.promises.next_deadline(),
-                store.runs.next_cancel_due(),
-            )
-            core.due_at = min((at for at in ahead if at is not None), default=math.inf)
+            core.due_at = self.next_due()
         if self._purge_at <= now:
             with core.transaction():
                 store.keys.purge(now)

@@ -286,6 +286,21 @@ class Leases:
         silent_at = link.seen_at + self.worker_timeout_ms
         return min(at, max(silent_at, link.seen_at + limits.POLL_CAP_S * 1000) if link.polls else silent_at)
 
+    # --- a clock that jumps -----------------------------------------------------------------
+
+    def shift(self, milliseconds: int) -> None:
+        """The clock jumped: whoever is connected has not been silent for as long as that, and keeps what it holds."""
+        for link in self._links.values():
+            link.seen_at += milliseconds
+            for claim in link.claims.values():
+                if claim.expires_at is not None:
+                    claim.expires_at += milliseconds
+
+    def next_adrift(self) -> float:
+        """When the first claim lapses whose connection has closed; infinity if there is none."""
+        adrift = (claim for claims in self._adrift.values() for claim in claims.values())
+        return min((math.inf if claim.expires_at is None else claim.expires_at for claim in adrift), default=math.inf)
+
     def claims(self) -> Collection[Claim]:
         """Every claim."""
         return self._claims.values()
