@@ -61,6 +61,21 @@ def test_a_silent_worker_loses_its_claims(world: World) -> None:
     world.sound()
 
 
+def test_whoever_shows_no_tokens_may_be_silent_for_longer() -> None:
+    """The official workers heartbeat every 30 seconds, or never; ours every few, so its silence tells more."""
+    world = World(patience_ms=3 * TIMEOUT_MS)
+    run, other = world.start(), world.start()
+    claim(world)
+    token = claim(world, "v", link=2)
+    world.engine.workflows.events(world.caller(2, token), other)
+    world.advance(TIMEOUT_MS)
+    assert (world.status(run), world.status(other)) == ("RUNNING", "PENDING")
+    world.advance(2 * TIMEOUT_MS - 1)
+    assert world.status(run) == "RUNNING"
+    world.advance(1)
+    assert world.status(run) == "PENDING"
+
+
 @pytest.mark.parametrize("sign", ["heartbeat", "poll", "call", "heartbeat elsewhere"])
 def test_any_sign_of_life_keeps_the_claims(world: World, sign: str) -> None:
     worker_id = register(world)
@@ -404,6 +419,20 @@ def test_without_a_token_nobody_is_believed_once_two_have_lost_the_same_work(wor
     assert world.status(run) == "COMPLETED"
 
 
+def test_a_claim_that_is_given_back_does_not_hide_that_the_work_was_lost_before(world: World) -> None:
+    run = world.start()
+    claim(world, "a", link=1)
+    world.advance(TIMEOUT_MS)
+    claimed = world.engine.workflows.claim(world.caller(2), world.poller("workflow", "b", link=2))
+    assert claimed is not None
+    world.engine.workflows.give_back(claimed)
+    token = claim(world, "c", link=3)
+    with pytest.raises(FailedPrecondition, match="was claimed again since"):
+        world.submit(run, complete(), link=1)
+    world.submit(run, suspend(), link=3, claim=token)
+    world.sound()
+
+
 def test_what_was_contested_once_is_not_after_a_report(world: World) -> None:
     run = world.start()
     claim(world, "a", 1)
@@ -539,6 +568,23 @@ def test_a_worker_keeps_its_id_and_replaces_what_it_can_do(world: World) -> None
     assert world.poller("task").kinds == ()
     assert register(world, name="other") != first
     assert register(world, name=first) != first  # a name that looks like somebody's id
+
+
+def test_workers_of_one_name_get_what_they_registered_themselves(world: World) -> None:
+    """Some official workers are all called after their queue, whatever they can do."""
+    worker_id = register(world, link=1, process="1", tasks={"charge": b""})
+    assert register(world, link=2, process="2", tasks={"mail": b""}) == worker_id
+    assert world.poller("task", worker_id, link=1).kinds == ("charge",)
+    assert world.poller("task", worker_id, link=2).kinds == ("mail",)
+    assert world.poller("task", worker_id, link=3).kinds == ("mail",)  # nobody registered there: the latest counts
+
+
+def test_a_worker_may_poll_under_another_string_than_its_name(world: World) -> None:
+    """The native worker does, if it is given a name."""
+    register(world, "configured", link=1, tasks={"charge": b"", "mail": b""})
+    poller = world.poller("task", "worker-4711", link=1)
+    assert (poller.worker, poller.kinds) == ("worker-4711", ("charge", "mail"))
+    assert world.poller("task", "worker-4711", link=2).kinds is None
 
 
 def test_a_worker_that_never_registered_may_take_anything(world: World) -> None:

@@ -133,8 +133,9 @@ OPEN: list[Store] = []
 class World:
     """One engine and the short forms in which tests talk to it."""
 
-    def __init__(self, path: str = ":memory:") -> None:
+    def __init__(self, path: str = ":memory:", patience_ms: int | None = None) -> None:
         self.path = path
+        self.patience_ms = patience_ms
         self.now = 1_000_000
         self._ids = itertools.count(1)
         self.open()
@@ -145,7 +146,13 @@ class World:
         self._begin()
 
     def _begin(self) -> None:
-        self.engine = Engine(self.store, clock=self._clock, new_id=self.new_id, worker_timeout_ms=TIMEOUT_MS)
+        self.engine = Engine(
+            self.store,
+            clock=self._clock,
+            new_id=self.new_id,
+            worker_timeout_ms=TIMEOUT_MS,
+            patience_ms=self.patience_ms,
+        )
 
     def crash(self) -> None:
         """Whatever was in memory is gone; what the store was told is not."""
@@ -216,7 +223,7 @@ class World:
     ) -> None:
         """A worker registers whose workflows end themselves when they are cancelled, or as it says."""
         self.engine.workers.register(
-            self.caller(),
+            self.caller(link=99),
             name=name,
             version="1",
             worker_type="WORKFLOW",

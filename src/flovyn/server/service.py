@@ -164,7 +164,8 @@ async def serve(  # noqa: PLR0913 - options, each by its name
     timeout_ms = _worker_timeout_ms(worker_timeout, dev=dev)
     store = Store(db, durability=durability)
     try:
-        engine = Engine(store, clock=Clock(), new_id=_new_id, worker_timeout_ms=timeout_ms)
+        patience_ms = limits.WORKER_TIMEOUT_MS if worker_timeout is None else timeout_ms
+        engine = Engine(store, clock=Clock(), new_id=_new_id, worker_timeout_ms=timeout_ms, patience_ms=patience_ms)
         engine.sync(OrgRow(org.id, org.slug, org.name, org.tier, 0) for org in access.orgs)
         shell = Shell(engine, Keys(access.keys))
         http = None if http_port is None else web.build(shell, access)

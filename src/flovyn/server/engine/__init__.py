@@ -15,6 +15,7 @@ from flovyn.server import limits
 from flovyn.server.engine import cancellation, events, fencing, history
 from flovyn.server.engine.core import Caller, Core, Ready
 from flovyn.server.engine.described import Definitions, Described
+from flovyn.server.engine.leases import Leases
 from flovyn.server.engine.notes import Notes
 from flovyn.server.engine.promises import Promises
 from flovyn.server.engine.queries import Queries
@@ -57,6 +58,7 @@ class Engine:
         clock: The time in epoch milliseconds; it never goes backwards.
         new_id: A fresh lower-case UUID with each call.
         worker_timeout_ms: How long a worker may be silent before it has lost its claims.
+        patience_ms: The same for workers that echo no tokens: they are heard of less often; as long if left out.
     """
 
     def __init__(
@@ -66,8 +68,10 @@ class Engine:
         clock: Callable[[], int],
         new_id: Callable[[], str],
         worker_timeout_ms: int = limits.WORKER_TIMEOUT_MS,
+        patience_ms: int | None = None,
     ) -> None:
-        core = Core(store, clock=clock, new_id=new_id, worker_timeout_ms=worker_timeout_ms)
+        leases = Leases(worker_timeout_ms, worker_timeout_ms if patience_ms is None else patience_ms)
+        core = Core(store, clock=clock, new_id=new_id, leases=leases)
         self.core = core
         self.workflows: Workflows = Workflows(core)
         self.tasks: Tasks = Tasks(core)

@@ -7,11 +7,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from flovyn.server.engine.leases import Leases
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
+    from flovyn.server.engine.leases import Leases
     from flovyn.server.store import Store
     from flovyn.server.store.workers import Of
 
@@ -50,16 +49,14 @@ class Core:
         store: Where everything is kept.
         clock: The time in epoch milliseconds; it never goes backwards.
         new_id: A fresh lower-case UUID with each call.
-        worker_timeout_ms: How long a worker may be silent before it has lost its claims.
+        leases: Who holds what.
     """
 
-    def __init__(
-        self, store: Store, *, clock: Callable[[], int], new_id: Callable[[], str], worker_timeout_ms: int
-    ) -> None:
+    def __init__(self, store: Store, *, clock: Callable[[], int], new_id: Callable[[], str], leases: Leases) -> None:
         self.store = store
         self.clock = clock
         self.new_id = new_id
-        self.leases: Leases = Leases(worker_timeout_ms)
+        self.leases = leases
         self.due_at: float = math.inf
         self._ready: list[Ready] = []
         self._released: list[str] = []

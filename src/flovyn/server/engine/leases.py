@@ -40,6 +40,7 @@ class Link:
         polls: How many polls are being held open.
         workers: The workers (organisation, name) that showed themselves on it.
         echoing: Those of them that have echoed a token over it.
+        kinds: What those of them can do that have registered over it.
         claims: What was claimed over it, by token.
     """
 
@@ -49,6 +50,9 @@ class Link:
     polls: int = 0
     workers: dict[tuple[str, str], None] = field(default_factory=dict[tuple[str, str], None])
     echoing: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
+    kinds: dict[tuple[str, str], dict[Of, tuple[str, ...]]] = field(
+        default_factory=dict[tuple[str, str], "dict[Of, tuple[str, ...]]"]
+    )
     claims: dict[str, Claim] = field(default_factory=dict[str, "Claim"])
 
 
@@ -83,11 +87,14 @@ class Leases:
     """All claims and connections.
 
     Args:
-        worker_timeout_ms: How long a worker may be silent before it has lost its claims.
+        worker_timeout_ms: How long a worker that echoes tokens may be silent before it has lost its claims. It sends
+            heartbeats often, for itself and for each task.
+        patience_ms: The same for any other worker.
     """
 
-    def __init__(self, worker_timeout_ms: int) -> None:
+    def __init__(self, worker_timeout_ms: int, patience_ms: int) -> None:
         self.worker_timeout_ms = worker_timeout_ms
+        self._patience_ms = patience_ms
         self.check_at: float = math.inf  # nothing can lapse before this moment
         self._links: dict[int, Link] = {}
         self._claims: dict[str, Claim] = {}
@@ -283,7 +290,7 @@ class Leases:
         if link is None:
             return at
         # A poll that is being held open is a sign of life in itself; look again when it could be over.
-        silent_at = link.seen_at + self.worker_timeout_ms
+        silent_at = link.seen_at + (self.worker_timeout_ms if claim.worker in link.echoing else self._patience_ms)
         return min(at, max(silent_at, link.seen_at + limits.POLL_CAP_S * 1000) if link.polls else silent_at)
 
     # --- a clock that jumps -----------------------------------------------------------------

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from flovyn.server.engine.core import Caller, Core
     from flovyn.server.engine.described import Described
+    from flovyn.server.engine.leases import Link
     from flovyn.server.store.workers import Of
 
 __all__ = ["Poller", "Workers"]
@@ -105,7 +106,8 @@ class Workers:
             core.store.definitions.put(rows)
         # One that does not name its process cannot be told from its successor, so it is nobody's successor.
         incarnation = f"{host}/{process}" if process else core.new_id()
-        core.leases.appear(caller.link, (caller.org_id, name), now, process=incarnation)
+        link = core.leases.appear(caller.link, (caller.org_id, name), now, process=incarnation)
+        link.kinds[caller.org_id, name] = {"workflow": tuple(sorted(workflows)), "task": tuple(sorted(tasks))}
         return worker_id
 
     def heartbeat(self, caller: Caller, worker_id: str) -> None:
@@ -135,9 +137,23 @@ class Workers:
         core = self._core
         validation.name(worker_id, "worker_id")
         known = core.store.workers.find(caller.org_id, worker_id)
-        wanted = tuple(dict.fromkeys(kinds)) or None
-        if wanted is None and known is not None:
-            wanted = core.store.workers.kinds(known.id, of)
         name = worker_id if known is None else known.name
-        core.leases.appear(caller.link, (caller.org_id, name), core.clock())
+        link = core.leases.appear(caller.link, (caller.org_id, name), core.clock())
+        wanted = tuple(dict.fromkeys(kinds)) or self._registered(link, known, (caller.org_id, name), of)
         return Poller(of, caller.org_id, validation.queue_name(queue, "queue"), name, wanted)
+
+    def _registered(
+        self, link: Link, known: WorkerRow | None, worker: tuple[str, str], of: Of
+    ) -> tuple[str, ...] | None:
+        """What a worker said it can do; None if it never did.
+
+        What was said over the same connection counts first: official workers share names that they were not given.
+        """
+        own = link.kinds.get(worker)
+        if own is not None:
+            return own[of]
+        if known is not None:
+            return self._core.store.workers.kinds(known.id, of)
+        org_id, _ = worker  # it may poll under another string than its name
+        said = [kinds[of] for (other_org_id, _), kinds in link.kinds.items() if other_org_id == org_id]
+        return tuple(dict.fromkeys(kind for kinds in said for kind in kinds)) if said else None

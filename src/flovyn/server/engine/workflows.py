@@ -122,7 +122,7 @@ class Workflows:
         run.claim_worker = poller.worker
         run.claim_process = core.leases.process_of(caller.link)
         run.claim_sequence = run.sequence
-        run.contested = int(run.claim_token is not None)
+        run.contested |= int(run.claim_token is not None)
         run.claim_token = token
         with core.transaction():
             core.store.runs.save(run)
@@ -198,6 +198,7 @@ class Workflows:
         history.append(core, run, [closing.event], external=False)
         core.release(run.claim_token)
         run.claim_token = None
+        run.contested = 0
         run.status = "WAITING"
         if run.cancel_reason is not None and not cancellation.cooperates(core, run):
             cancellation.force(core, run)
