@@ -90,10 +90,10 @@ class MemoryCall(Generic[Q, R]):
         self._complete = True
         self._outbox.close()
 
-    async def send_frame(self, message: bytes, *, end: bool) -> None:
+    async def send_frame(self, data: bytes, *, end: bool) -> None:
         """Send one of many messages, as soon as the server has taken those before it."""
         try:
-            await self._outbox.send(message)
+            await self._outbox.send(data)
         except anyio.BrokenResourceError:
             raise StreamFailed(Termination("the server has ended the call")) from None
         if end:

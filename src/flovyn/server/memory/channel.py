@@ -120,8 +120,12 @@ class MemoryChannel:
         pump = RequestPump(requests, lambda request: self._caller.message(method, request))
         with self._tally:
             call = self._begin(method, headers)
+
+            async def exchange() -> Reply[R]:
+                return await pump.exchange(call)
+
             try:
-                return await pump.run(lambda: pump.exchange(call))
+                return await pump.run(exchange)
             finally:
                 call.close()
 

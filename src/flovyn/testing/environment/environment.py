@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -112,23 +112,20 @@ async def environment(
     from flovyn.testing.environment.servers import serving  # what only needs the Replayer needs no server
 
     clock = VirtualClock(datetime.now(UTC) if start is None else start)
-    async with AsyncExitStack() as stack:
-        server = await stack.enter_async_context(serving(clock, db=db, network=network))
-        transport = await stack.enter_async_context(server.dial())
+    async with serving(clock, db=db, network=network) as server, server.dial() as transport:
         watch = partial(VirtualWatch, shell=server.shell, clock=clock)
-        client = Client(
-            transport, org_id=server.org_id, queue=queue, dial=server.dial, codecs=codecs, watch=watch
+        client = Client(transport, org_id=server.org_id, queue=queue, dial=server.dial, codecs=codecs, watch=watch)
+        if not workflows and not tasks:
+            yield Environment(client, clock, server, worker=None)
+            return
+        worker = Worker(
+            client,
+            workflows=workflows,
+            tasks=tasks,
+            on_violation=on_violation,
+            grace=_GRACE,
+            task_heartbeat_interval=_TASK_HEARTBEAT,
         )
-        worker: Worker | None = None
-        if workflows or tasks:
-            worker = Worker(
-                client,
-                workflows=workflows,
-                tasks=tasks,
-                on_violation=on_violation,
-                grace=_GRACE,
-                task_heartbeat_interval=_TASK_HEARTBEAT,
-            )
-            await stack.enter_async_context(worker)
+        async with worker:
             server.rest.watch(worker, bool(workflows) + bool(tasks))
-        yield Environment(client, clock, server, worker=worker)
+            yield Environment(client, clock, server, worker=worker)
