@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from flovyn.server.store.runs import EventRow, RunRow
     from flovyn.server.store.tasks import TaskRow
 
-__all__ = ["violations"]
+__all__ = ["Witness", "violations"]
 
 _TERMINAL_OF: Final = {
     "COMPLETED": "WORKFLOW_COMPLETED",
@@ -47,8 +48,35 @@ def violations(engine: Engine) -> list[str]:
     for task in engine.core.store.tasks.all():
         if task.run is None:
             found += _of_task(engine, task, None, _ENDS_OF_TASK.get(task.status, [[]])[0])
+    found += _of_keys(engine)
     found += _of_leases(engine)
+    found += _of_clock(engine)
     return found
+
+
+class Witness:
+    """Remembers what histories said: what was written once stays as it was, and nothing is lost."""
+
+    def __init__(self) -> None:
+        self._frames: dict[str, bytes] = {}
+
+    def copy(self) -> Witness:
+        """What is remembered now, for the case that what comes next turns out never to have happened."""
+        copy = Witness()
+        copy._frames.update(self._frames)
+        return copy
+
+    def violations(self, engine: Engine) -> list[str]:
+        """Everything that is wrong, in words; empty if nothing is."""
+        store = engine.core.store.runs
+        frames = {run.id: store.frames(run.n) for run in store.all()}
+        found = [f"run {run_id} is gone" for run_id in self._frames if run_id not in frames]
+        for run_id, now in frames.items():
+            before = self._frames.get(run_id, b"")
+            if not now.startswith(before):
+                found.append(f"run {run_id}: its history was rewritten")
+        self._frames = frames
+        return found + violations(engine)
 
 
 def _of_history(run: RunRow, history: list[EventRow], retried: set[int]) -> Iterator[str]:
@@ -67,6 +95,8 @@ def _of_history(run: RunRow, history: list[EventRow], retried: set[int]) -> Iter
 
 def _of_run(engine: Engine, run: RunRow, history: list[EventRow]) -> Iterator[str]:
     lease = engine.core.leases.of_work("workflow", run.n)
+    if run.status == "PENDING" and engine.core.store.runs.first_pending(run.org_id, run.queue, [run.kind]) is None:
+        yield f"run {run.id} is PENDING, but in no queue"
     if run.status == "RUNNING" and (run.claim_token is None or lease is None):
         yield f"run {run.id} is RUNNING, but nobody holds it"
     if run.status != "RUNNING" and lease is not None:
@@ -108,6 +138,8 @@ def _of_task(engine: Engine, task: TaskRow, run: RunRow | None, ends: list[str])
     if any(number > task.execution_count for number in numbers):
         yield f"task {task.id} has recorded attempts {numbers} of {task.execution_count}"
     lease = engine.core.leases.of_work("task", task.n)
+    if task.status == "PENDING" and engine.core.store.tasks.first_pending(task.org_id, task.queue, [task.kind]) is None:
+        yield f"task {task.id} is PENDING, but in no queue"
     if (task.status == "RUNNING") != (lease is not None):
         yield f"task {task.id} is {task.status}; held: {lease is not None}"
 
@@ -125,9 +157,13 @@ def _of_timers(engine: Engine, run: RunRow, history: list[EventRow]) -> Iterator
     for timer_id, count in ends.items():
         if count > 1:
             yield f"run {run.id}: timer {timer_id} ended {count} times"
-    for timer_id in (timer_id for n, timer_id in engine.core.store.timers.armed() if n == run.n):
+    armed = {timer_id for n, timer_id in engine.core.store.timers.armed() if n == run.n}
+    for timer_id in armed:
         if timer_id not in started or ends[timer_id] or run.status in ENDED:
             yield f"run {run.id}: timer {timer_id} is armed, but never started, ended already, or its run has"
+    for timer_id in started:
+        if run.status not in ENDED and not ends[timer_id] and timer_id not in armed:
+            yield f"run {run.id}: timer {timer_id} has not ended, but is not armed"
 
 
 _ENDS_OF_PROMISE: Final[dict[str, list[str]]] = {
@@ -180,6 +216,16 @@ def _of_children(engine: Engine, run: RunRow, history: list[EventRow]) -> Iterat
             yield f"child {child_id} is {child.status}, but its parent was told {types}"
 
 
+def _of_keys(engine: Engine) -> Iterator[str]:
+    store = engine.core.store
+    for key, target in store.keys.all():
+        row = {"workflow": store.runs, "task": store.tasks, "promise": store.promises}[target.of].find(target.id)
+        if row is None:
+            yield f"key {key} stands for {target.of} {target.id}, which does not exist"
+        elif target.of != "promise" and row.status in {"FAILED", "CANCELLED"}:
+            yield f"key {key} stands for {target.of} {target.id}, which is {row.status}"
+
+
 def _of_leases(engine: Engine) -> Iterator[str]:
     store = engine.core.store
     for claim in engine.core.leases.claims():
@@ -188,6 +234,23 @@ def _of_leases(engine: Engine) -> Iterator[str]:
             yield f"{claim.of} {row.id} is {row.status}; the lease {claim.token} on it is not fenced"
         if claim.link is None and claim.expires_at is None:
             yield f"{claim.of} {row.id} is held by nobody's connection, for ever"
+        if claim.link is not None and claim.link.claims.get(claim.token) is not claim:
+            yield f"{claim.of} {row.id} is bound to link {claim.link.id}, which knows nothing of it"
     for link in engine.core.leases.links():
         if link.polls < 0:
             yield f"link {link.id} holds {link.polls} polls"
+        for claim in link.claims.values():
+            if claim.link is not link or engine.core.leases.of_work(claim.of, claim.n) is not claim:
+                yield f"link {link.id} holds the lease {claim.token}, which is none"
+
+
+def _of_clock(engine: Engine) -> Iterator[str]:
+    """The engine must ask for its tick in time."""
+    core = engine.core
+    now = core.clock()
+    due_at = max(now, engine.next_due())
+    if core.due_at > due_at:
+        yield f"something is due at {due_at}, but the clock is set for {core.due_at}"
+    lapses_at = max(now, min(map(core.leases.ends_at, core.leases.claims()), default=math.inf))
+    if core.leases.check_at > lapses_at:
+        yield f"a lease ends at {lapses_at}, but will be looked at only at {core.leases.check_at}"

@@ -277,14 +277,15 @@ class Leases:
         """The claims that hold no longer; each must be released."""
         if now < self.check_at:
             return []
-        lapsed = [claim for claim in self._claims.values() if self._ends_at(claim) <= now]
+        lapsed = [claim for claim in self._claims.values() if self.ends_at(claim) <= now]
         gone = {claim.token for claim in lapsed}
         self.check_at = min(
-            (self._ends_at(claim) for claim in self._claims.values() if claim.token not in gone), default=math.inf
+            (self.ends_at(claim) for claim in self._claims.values() if claim.token not in gone), default=math.inf
         )
         return lapsed
 
-    def _ends_at(self, claim: Claim) -> float:
+    def ends_at(self, claim: Claim) -> float:
+        """When a claim lapses if nothing more is heard of its worker."""
         at = math.inf if claim.expires_at is None else claim.expires_at
         link = claim.link
         if link is None:

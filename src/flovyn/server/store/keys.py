@@ -47,3 +47,8 @@ class Keys:
     def purge(self, now: int) -> None:
         """Forget every expired key."""
         self._execute("DELETE FROM idempotency_key WHERE expires_at <= ?", (now,))
+
+    def all(self) -> list[tuple[str, Target]]:
+        """Every key with what it stands for, expired ones too."""
+        rows = self._execute("SELECT key, of, target_id FROM idempotency_key")
+        return [(key, Target(of, target_id)) for key, of, target_id in rows]
