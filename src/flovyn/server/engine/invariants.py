@@ -219,11 +219,13 @@ def _of_children(engine: Engine, run: RunRow, history: list[EventRow]) -> Iterat
 def _of_keys(engine: Engine) -> Iterator[str]:
     store = engine.core.store
     for key, target in store.keys.all():
-        row = {"workflow": store.runs, "task": store.tasks, "promise": store.promises}[target.of].find(target.id)
-        if row is None:
-            yield f"key {key} stands for {target.of} {target.id}, which does not exist"
-        elif target.of != "promise" and row.status in {"FAILED", "CANCELLED"}:
-            yield f"key {key} stands for {target.of} {target.id}, which is {row.status}"
+        if target.of == "promise":
+            status = None if (promise := store.promises.find(target.id)) is None else promise.status
+        else:
+            row = store.runs.find(target.id) if target.of == "workflow" else store.tasks.find(target.id)
+            status = None if row is None else row.status
+        if status is None or (target.of != "promise" and status in {"FAILED", "CANCELLED"}):
+            yield f"key {key} stands for {target.of} {target.id}, which is {status}"
 
 
 def _of_leases(engine: Engine) -> Iterator[str]:
