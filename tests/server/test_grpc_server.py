@@ -556,7 +556,7 @@ async def test_a_task_body_writes_down_what_it_likes() -> None:
         progress = notes.progress(1)
         assert progress is not None
         assert (progress.progress, progress.details) == (0.5, "x")
-        with pytest.raises(NotFound, match="task '' is unknown"):
+        with pytest.raises(InvalidArgument, match="task_execution_id is empty"):
             await call(methods.STREAM_TASK_DATA, pb.StreamTaskDataRequest())
 
 

@@ -44,9 +44,9 @@ async def _running(*command: str | Path) -> AsyncGenerator[Process]:
 
 
 @asynccontextmanager
-async def server(db: Path, *, port: int = 0) -> AsyncGenerator[ServerProcess]:
+async def server(db: Path, *options: str, port: int = 0) -> AsyncGenerator[ServerProcess]:
     """Run a server in development mode; it is up when the block begins."""
-    command = ("-m", "flovyn", "server", "--dev", "--db", db, "--grpc-port", str(port), "--no-http")
+    command = ("-m", "flovyn", "server", "--dev", "--db", str(db), "--grpc-port", str(port), "--no-http", *options)
     async with _running(*command) as process:
         assert process.stdout is not None
         text = b""

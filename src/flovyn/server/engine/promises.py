@@ -85,7 +85,7 @@ class Promises:
         core.store.runs.save(run)
 
     def _find(self, caller: Caller, promise_id: str) -> PromiseRow:
-        promise = self._core.store.promises.find(promise_id)
+        promise = self._core.store.promises.find(validation.given(promise_id, "promise_id"))
         if promise is None or promise.org_id != caller.org_id:
             raise NotFound(f"promise {validation.shown(promise_id)} is unknown")
         return promise

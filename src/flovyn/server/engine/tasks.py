@@ -248,7 +248,7 @@ class Tasks:
         Raises:
             NotFound: There is none in the caller's organisation.
         """
-        task = self._core.store.tasks.find(task_id)
+        task = self._core.store.tasks.find(validation.given(task_id, "task_execution_id"))
         if task is None or task.org_id != caller.org_id:
             raise NotFound(f"task {validation.shown(task_id)} is unknown")
         return task

@@ -8,9 +8,20 @@ from uuid import UUID
 from flovyn.errors import InvalidArgument
 from flovyn.server import limits
 
-__all__ = ["name", "queue_name", "shown", "text", "uuid", "within"]
+__all__ = ["given", "name", "queue_name", "shown", "text", "uuid", "within"]
 
 _SHOWN_LENGTH: Final = 80
+
+
+def given(value: str, field: str) -> str:
+    """A text that must be there.
+
+    Raises:
+        InvalidArgument: It is empty.
+    """
+    if not value:
+        raise InvalidArgument(f"{field} is empty")
+    return value
 
 
 def name(value: str, field: str) -> str:
@@ -19,9 +30,7 @@ def name(value: str, field: str) -> str:
     Raises:
         InvalidArgument: It is empty or too long.
     """
-    if not value:
-        raise InvalidArgument(f"{field} is empty")
-    return text(value, field)
+    return text(given(value, field), field)
 
 
 def text(value: str, field: str, limit: int = limits.NAME_LENGTH) -> str:

@@ -117,7 +117,7 @@ class Workers:
             NotFound: Nobody registered under that id in the caller's organisation.
         """
         core = self._core
-        worker = core.store.workers.find(caller.org_id, worker_id)
+        worker = core.store.workers.find(caller.org_id, validation.given(worker_id, "worker_id"))
         if worker is None:
             raise NotFound(f"worker {validation.shown(worker_id)} is unknown; register first")
         now = core.clock()

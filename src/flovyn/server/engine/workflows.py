@@ -214,7 +214,7 @@ class Workflows:
         Raises:
             NotFound: There is none in the caller's organisation.
         """
-        run = self._core.store.runs.find(run_id)
+        run = self._core.store.runs.find(validation.given(run_id, "workflow_execution_id"))
         if run is None or run.org_id != caller.org_id:
             raise NotFound(f"workflow execution {validation.shown(run_id)} is unknown")
         return run
