@@ -47,7 +47,7 @@ pytestmark = pytest.mark.anyio
 
 ORG = DEV_ORG_ID
 LONG = "x" * 5_000
-EVERY = [method for method in vars(methods).values() if isinstance(method, Method)]
+EVERY: list[Method[Any, Any]] = [getattr(methods, name) for name in methods.__all__ if name.isupper()]
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,8 @@ def script() -> Script:
 
 
 def start(**fields: Any) -> Step:
-    request = pb.StartWorkflowRequest(**{"org_id": ORG, "workflow_kind": "order", "input": b'{"a":1}', **fields})
+    fields = {"org_id": ORG, "workflow_kind": "order", "input": b'{"a":1}', **fields}
+    request = pb.StartWorkflowRequest(**fields)
     return Step(methods.START_WORKFLOW, request)
 
 
