@@ -14,7 +14,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import anyio
 import pytest
@@ -180,7 +180,8 @@ class Fuzzer:
                     text = event.event_data.decode("utf-8", "replace")
                     found += [part for part in text.split('"') if len(part) == 36][:3]
             case _:
-                found += [value for value in vars(reply).values() if isinstance(value, str) and len(value) == 36]
+                fields = cast("dict[str, object]", vars(reply))
+                found += [value for value in fields.values() if isinstance(value, str) and len(value) == 36]
         self.known += found
         if "flovyn-claim" in metadata:
             self.tokens.append(metadata["flovyn-claim"])

@@ -19,7 +19,7 @@ from flovyn.server.shell import Shell
 from flovyn.wire import methods
 from flovyn.wire.channel import Channel
 from flovyn.wire.messages.flovyn import v1 as pb
-from server.world import World, complete, schedule, suspend, task_id
+from server.world import TIMEOUT_MS, World, complete, schedule, suspend, task_id
 
 pytestmark = pytest.mark.anyio
 
@@ -206,6 +206,28 @@ async def test_a_claim_that_somebody_else_has_by_now_is_not_given_back() -> None
     assert world.status(claimed.run.id) == "WAITING"
     with pytest.raises(FailedPrecondition):
         world.submit(claimed.run.id, suspend(), claim=claimed.token)
+
+
+@pytest.mark.parametrize("of", ["workflow", "task"])
+def test_a_claim_that_was_lost_leaves_the_work_with_whoever_had_it_before(of: Any, tmp_path: Path) -> None:
+    world = World(str(tmp_path / "a.db"))
+    world.start()
+    if of == "task":
+        world.activate(schedule(), suspend())
+    claim = world.claim if of == "workflow" else world.claim_task
+    first = claim("w", 1)
+    assert first is not None
+    world.store.group(lambda: None)
+    world.advance(TIMEOUT_MS)  # the lease lapses, and somebody else has the work: none of which is written
+    second = claim("v", 2)
+    assert second is not None
+    assert second[0] == first[0]
+    world.store.database.roll_back()
+    world.engine.reload()
+    world.sound()
+    (held,) = world.engine.core.leases.claims()
+    assert held.token == first[1]
+    assert world.engine.core.leases.of_work(of, held.n) is held
 
 
 def test_a_store_that_groups_shows_at_once_and_keeps_on_commit(tmp_path: Path) -> None:

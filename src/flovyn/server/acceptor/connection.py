@@ -21,6 +21,7 @@ from flovyn.wire.transport import Method, Shape
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from anyio import TaskHandle
     from anyio.abc import TaskGroup
 
     from flovyn.server.acceptor.drain import Drain
@@ -55,35 +56,34 @@ class ServerConnection(AbstractHandler):
         self._codec = codec
         self._options = options
         self._tasks = tasks
-        self._scopes: dict[Any, anyio.CancelScope] = {}
+        self._calls: dict[Any, TaskHandle[None, Any]] = {}
 
     def accept(self, stream: Any, headers: Any, release_stream: Callable[[], None]) -> None:
-        if len(self._scopes) >= self._options.max_streams:
+        if len(self._calls) >= self._options.max_streams:
             stream.reset_nowait(ErrorCodes.REFUSED_STREAM)
             release_stream()
             return
-        self._scopes[stream] = anyio.CancelScope()  # before the task runs: the reset may be in the same packet
-        self._tasks.start_soon(self._answer, stream, headers, release_stream)
+        self._calls[stream] = self._tasks.create_task(self._answer(stream, headers, release_stream))
 
     def cancel(self, stream: Any) -> None:
-        scope = self._scopes.get(stream)
-        if scope is not None:
-            scope.cancel()
+        call = self._calls.get(stream)
+        if call is not None:  # it may not have begun: the reset may be in the same packet
+            call.cancel()
 
     def close(self) -> None:
-        for scope in list(self._scopes.values()):
-            scope.cancel()
+        for call in list(self._calls.values()):
+            call.cancel()
 
     async def _answer(self, stream: Stream, headers: Headers, release: Callable[[], None]) -> None:
         try:
-            with self._scopes[stream], self._drain.call():
+            with self._drain.call():
                 await self._serve(stream, headers)
         except StreamFailed:
             pass  # the client has gone while it was being answered
         except Exception:
             logger.exception("answering a call failed")
         finally:
-            del self._scopes[stream]
+            del self._calls[stream]
             stream.reset_nowait(ErrorCodes.INTERNAL_ERROR)  # unless it has been answered in full
             release()
 
@@ -98,10 +98,14 @@ class ServerConnection(AbstractHandler):
             if route is None:
                 raise no_route(path)
             self._drain.admit()
-            with anyio.move_on_after(_seconds(named.get("grpc-timeout"))) as deadline:
+            limit = named.get("grpc-timeout")
+            if limit is None:
                 await handle(route, call, answer)
-            if deadline.cancelled_caught:
-                raise DeadlineExceeded("the deadline of the call has passed")
+            else:
+                with anyio.move_on_after(_seconds(limit)) as deadline:
+                    await handle(route, call, answer)
+                if deadline.cancelled_caught:
+                    raise DeadlineExceeded("the deadline of the call has passed")
         except StreamFailed:
             raise
         except Exception as error:  # noqa: BLE001 - whatever a handler raises becomes a status
@@ -119,9 +123,7 @@ def _require_grpc(headers: dict[str, str]) -> None:
         raise InvalidArgument(f"messages are protobuf, not {content_type}")
 
 
-def _seconds(header: str | None) -> float | None:
-    if header is None:
-        return None
+def _seconds(header: str) -> float:
     try:
         return float(decode_timeout(header))
     except ValueError:

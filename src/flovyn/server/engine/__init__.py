@@ -31,6 +31,7 @@ from flovyn.server.engine.workflows import ClaimedRun, Started, Workflows
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from flovyn.server.engine.leases import Claim
     from flovyn.server.store import Store
     from flovyn.server.store.orgs import OrgRow
 
@@ -96,22 +97,24 @@ class Engine:
     def reload(self) -> None:
         """Believe the store and nothing else: what was done last could not be written. Every connection stays known."""
         core = self.core
-        kept = self._restore()
+        kept = {claim.token for claim in self._stored_claims()}
         for claim in list(core.leases.claims()):
             if claim.token not in kept:
                 core.leases.release(claim.token)
+        self._restore()
         core.take_ready()
         core.due(core.clock())
         self._purge_at = core.clock()
 
-    def _restore(self) -> set[str]:
-        """Give those who have claimed something the usual time to show up; returns the tokens of all claims."""
-        core, store = self.core, self.core.store
+    def _restore(self) -> None:
+        """Give those who have claimed something the usual time to show up."""
+        for claim in self._stored_claims():
+            self.core.leases.restore(claim, self.core.clock())
+
+    def _stored_claims(self) -> list[Claim]:
+        store = self.core.store
         claims = [fencing.claim_of("workflow", run) for run in store.runs.claimed()]
-        claims += [fencing.claim_of("task", task) for task in store.tasks.claimed()]
-        for claim in claims:
-            core.leases.restore(claim, core.clock())
-        return {claim.token for claim in claims}
+        return claims + [fencing.claim_of("task", task) for task in store.tasks.claimed()]
 
     # --- what the shell reacts to -----------------------------------------------------------
 
