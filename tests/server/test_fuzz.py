@@ -297,7 +297,7 @@ async def bytes_leave_nothing(count: int, seed: int) -> None:
         before = attack.outcomes["OK"]
         await attack.with_bytes(count)
         gc.collect()
-        assert len(gc.get_objects()) - objects < 500 + (attack.outcomes["OK"] - before)
+        assert len(gc.get_objects()) - objects < max(500, count // 2)  # headers are remembered, up to a bound
         assert handles() == open_files
         # Some bytes are messages after all, and few of those are ones that do something.
         assert sum(attack.rows().values()) - sum(rows.values()) <= 5 * (attack.outcomes["OK"] - before)
