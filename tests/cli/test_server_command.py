@@ -239,7 +239,7 @@ def test_what_a_killed_server_had_promised_is_there_after_its_restart(tmp_path: 
         (("--no-http", "--config", "bad.toml"), "bad.toml: colour is not known to this server, which"),
         (("--dev", "--no-http", "--db", "corrupt.db"), "'corrupt.db' is not a database: file is not a database"),
         (("--dev", "--no-http", "--db", "newer.db"), "'newer.db' was written by a newer Flovyn (schema 99, "),
-        (("--dev", "--no-http", "--db", "half.db"), "cannot use the database file 'half.db': database di"),
+        (("--dev", "--no-http", "--db", "half.db"), "the database file 'half.db' is damaged (database di"),
     ],
 )  # fmt: skip
 def test_what_cannot_work_is_one_readable_line(

@@ -222,7 +222,7 @@ async def test_a_disk_that_is_full_is_said_and_loses_nothing(tmp_path_factory: p
         connection.execute("PRAGMA max_page_count = 1")  # SQLite allows no less than it has
         reply = await served.ask("POST", "/workflow-executions", {"kind": "a", "input": "x" * 200_000})
         assert (reply.status_code, reply.headers["retry-after"]) == (503, "1")
-        assert "cannot write to its database at the moment" in reply.json()["error"]
+        assert "cannot use its database at the moment" in reply.json()["error"]
         connection.execute("PRAGMA max_page_count = 100000")
         assert (await served.get("/workflow-executions"))["total"] == 1
 

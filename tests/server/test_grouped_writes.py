@@ -161,7 +161,7 @@ async def test_a_disk_that_is_full_in_the_middle_of_a_group_loses_the_whole_grou
                 for size in (1, 200_000, 1):
                     tg.start_soon(attempt, size)
             assert outcomes
-            assert all("cannot write to its database at the moment" in outcome for outcome in outcomes)
+            assert all("cannot use its database at the moment" in outcome for outcome in outcomes)
             assert len(store.runs.all()) == 4 - len(outcomes)
             assert violations(server.engine) == []
             store.database.connection.execute("PRAGMA max_page_count = 100000")

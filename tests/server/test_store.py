@@ -6,15 +6,26 @@ import sqlite3
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
+from uuid import UUID
 
+import anyio
+import msgspec
 import pytest
 
 from flovyn.errors import ConfigurationError, ServerUnavailable
+from flovyn.server.auth import Key, Keys
+from flovyn.server.engine import events
+from flovyn.server.shell import Shell
 from flovyn.server.store import Store, schema
 from flovyn.server.store.keys import Target
 from flovyn.server.store.listing import Window, Wish
-from server.world import TIMEOUT_MS, World, suspend
+from flovyn.wire.coding import encode
+from flovyn.wire.messages.flovyn import v1 as pb
+from server.world import ORG, TIMEOUT_MS, World, complete, suspend, task_id
+
+if TYPE_CHECKING:
+    from flovyn.server.acceptor import Call
 
 
 def pragma(path: Path, name: str) -> Any:
@@ -93,6 +104,133 @@ def test_the_database_of_another_program_is_refused_and_left_alone(tmp_path: Pat
     connection.close()
 
 
+def damage(path: Path, *, whole: bool) -> None:
+    """Write over pages in the middle of a file."""
+    size = path.stat().st_size
+    with path.open("r+b") as file:
+        file.seek(size // 2 // 4096 * 4096)
+        file.write(b"\xa5" * (size // 4 if whole else 4096))
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_damaged_file_is_refused_and_left_alone(tmp_path: Path, whole: bool) -> None:
+    path = tmp_path / "damaged.db"
+    world = World(str(path))
+    for number in range(200):
+        world.start(key=f"key-{number}", payload=b'"' + b"x" * 2_000 + b'"')
+    world.store.close()
+    damage(path, whole=whole)
+    before = path.read_bytes()
+    assert f"the database file {str(path)!r} is damaged (" in refusal(path)
+    assert path.read_bytes() == before
+
+
+def test_damage_that_shows_while_the_server_runs_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "damaged.db"
+    world = World(str(path))
+    runs = [world.start(payload=b'"' + b"x" * 50_000 + b'"') for _ in range(100)]
+    world.restart()  # the cache forgets
+    damage(path, whole=True)
+    shell = Shell(world.engine, Keys([Key("t", ORG, "Worker")]))
+
+    async def read(call: Any, run: str) -> bytes:
+        return world.engine.workflows.events(world.caller(), run)
+
+    async def ask() -> list[str]:
+        said: list[str] = []
+        for run in runs:
+            try:
+                await shell.answering(read)(cast("Call", None), run)
+            except ServerUnavailable as error:
+                said.append(error.message)
+        return said
+
+    said = anyio.run(ask)
+    assert said
+    assert all("the server's database file is damaged (" in message for message in said)
+
+
+def test_a_fault_of_ours_is_not_taken_for_one_of_the_file() -> None:
+    world = World()
+    with pytest.raises(sqlite3.IntegrityError), world.store.transaction():
+        world.store.database.connection.execute("INSERT INTO run_input VALUES (1, NULL)")
+
+
+@pytest.mark.parametrize("version", range(1, len(schema.MIGRATIONS)))
+def test_a_file_of_an_older_schema_goes_on_where_it_was(tmp_path: Path, version: int) -> None:
+    """The tables of that time have a row; what was under way then ends now."""
+    path = tmp_path / "old.db"
+    connection = sqlite3.connect(path)
+    for number, migration in enumerate(schema.MIGRATIONS[:version], start=1):
+        connection.executescript(migration)
+        connection.execute(f"PRAGMA user_version = {number}")
+    connection.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
+    fill_old(connection)
+    connection.commit()
+    connection.close()
+    world = World(str(path))
+    assert world.store.database.connection.execute("PRAGMA user_version").fetchone() == (len(schema.MIGRATIONS),)
+    run = world.run(str(UUID(int=0xB001)))
+    assert (run.status, run.kind, run.sequence, run.parent) == ("WAITING", "order", 3, None)
+    assert world.types(run.id) == ["WORKFLOW_STARTED", "TASK_SCHEDULED", "TIMER_STARTED"]
+    assert world.start(key="once") == run.id
+    worker = world.store.workers.find(ORG, "w")
+    assert worker is not None
+    assert world.store.workers.kinds(worker.id, "task") == ("charge",)
+    claimed = world.claim_task()
+    assert claimed is not None
+    assert claimed[0] == task_id(0)
+    assert world.store.tasks.all()[0].execution_count == 2
+    world.engine.tasks.complete(world.caller(claim=claimed[1]), claimed[0], b"1")
+    world.advance(60_000)
+    assert sorted(world.types(run.id)[3:]) == ["TASK_COMPLETED", "TIMER_FIRED"]
+    world.activate(complete())
+
+
+def fill_old(connection: sqlite3.Connection) -> None:
+    """A run that waits for a task and a timer, in the columns that every schema has had."""
+    execute = connection.execute
+    run, now = str(UUID(int=0xB001)), 999_000
+    execute(
+        "INSERT INTO run (n, id, org_id, kind, queue, priority_ms, created_at, position, status, sequence, "
+        "external_sequence, claim_sequence, contested) VALUES (1, ?, ?, 'order', 'default', 0, ?, ?, 'WAITING', 3, 1, "
+        "1, 0)",
+        (run, ORG, now, now),
+    )
+    execute("INSERT INTO run_input VALUES (1, X'7b7d')")
+    scheduled = events.task_scheduled(
+        task_id(0), kind="charge", payload=msgspec.Raw(b"{}"), queue="default", max_retries=None, timeout_ms=None
+    )
+    started = events.workflow_started(kind="order", payload=msgspec.Raw(b"{}"), metadata={})
+    timer = events.timer_started("t", duration_ms=31_000, fire_at_ms=1_030_000)
+    for number, event in enumerate((started, scheduled, timer), start=1):
+        message = pb.WorkflowEvent(sequence_number=number, event_type=event.type, event_data=event.data)
+        frame = encode(pb.GetEventsResponse(events=[message]))
+        row = (1, number, event.type, now, frame, len(frame) - len(event.data))
+        execute("INSERT INTO event (run, sequence, type, created_at, frame, data_at) VALUES (?, ?, ?, ?, ?, ?)", row)
+    position = "position" in {row[1] for row in execute("PRAGMA table_info(task)")}
+    columns, values = (", position", f", {now}") if position else ("", "")
+    execute(
+        "INSERT INTO task (n, id, org_id, kind, queue, run, created_at, max_retries, status, execution_count, "
+        f"contested{columns}) VALUES (1, ?, ?, 'charge', 'default', 1, ?, 3, 'PENDING', 1, 0{values})",
+        (task_id(0), ORG, now),
+    )
+    execute("INSERT INTO task_input VALUES (1, X'7b7d')")
+    execute("INSERT INTO attempt VALUES (1, 1, 'w', ?, ?, 'FAILED', 'no')", (now, now))
+    execute("INSERT INTO timer VALUES (1, 't', 1030000)")
+    execute(
+        "INSERT INTO worker (id, org_id, name, version, type, host, process, registered_at, seen_at) "
+        "VALUES ('worker-1', ?, 'w', '1', 'UNIFIED', 'h', '1', ?, ?)",
+        (ORG, now, now),
+    )
+    execute("INSERT INTO capability VALUES ('worker-1', 'task', 'charge', X'')")
+    known = {row[1] for row in execute("PRAGMA table_info(idempotency_key)")}
+    target = "target_id" if "target_id" in known else "run_id"
+    execute(
+        f"INSERT INTO idempotency_key (org_id, key, {target}, expires_at) VALUES (?, 'once', ?, 9000000)", (ORG, run)
+    )
+
+
 def test_a_place_that_does_not_exist_is_refused(tmp_path: Path) -> None:
     assert "cannot open the database file" in refusal(tmp_path / "missing" / "a.db")
     assert "cannot open the database file" in refusal(tmp_path)
@@ -138,7 +276,7 @@ def test_a_full_disk_is_said_and_loses_nothing(tmp_path: Path) -> None:
     kept = world.start()
     assert world.claim() is not None
     world.store.database.connection.execute("PRAGMA max_page_count = 1")  # SQLite allows no less than it has
-    with pytest.raises(ServerUnavailable, match="cannot write to its database at the moment: .* full"):
+    with pytest.raises(ServerUnavailable, match="cannot use its database at the moment: .* full"):
         world.start(payload=b'"' + b"x" * 100_000 + b'"')
     world.sound()
     world.store.database.connection.execute("PRAGMA max_page_count = 100000")

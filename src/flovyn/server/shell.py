@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import sqlite3
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import anyio
@@ -15,6 +16,7 @@ from flovyn.server.auth import USER_METHODS
 from flovyn.server.engine import Caller
 from flovyn.server.engine.validation import shown
 from flovyn.server.news import News
+from flovyn.server.store import failure
 from flovyn.server.waiting import Waiters
 
 if TYPE_CHECKING:
@@ -128,6 +130,8 @@ class Shell:
                 outcome = await handler(call, request)
             except FlovynError as error:
                 outcome = error
+            except sqlite3.DatabaseError as error:
+                raise failure(error) or error from error
             finally:
                 self.settle()
             await self.kept()  # a refusal, too, may tell of what is not yet
@@ -144,9 +148,12 @@ class Shell:
 
     async def poll(self, caller: Caller, poller: Poller, seconds: int, source: Source[T]) -> T | None:
         """Claim something now, or as soon as there is something, or nothing after so many seconds."""
-        claimed = source.claim(caller, poller)
-        if claimed is None and seconds > 0 and not self._ending:
-            claimed = await self._wait_and_claim(caller, poller, seconds, source)
+        try:
+            claimed = source.claim(caller, poller)
+            if claimed is None and seconds > 0 and not self._ending:
+                claimed = await self._wait_and_claim(caller, poller, seconds, source)
+        except sqlite3.DatabaseError as error:
+            raise failure(error) or error from error
         self.settle()
         if claimed is not None:
             try:

@@ -25,7 +25,16 @@ from flovyn.server.store.workers import Workers
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-__all__ = ["Durability", "Store"]
+__all__ = ["Durability", "Store", "failure"]
+
+
+def failure(error: sqlite3.Error) -> ServerUnavailable | None:
+    """What a caller is told of something that went wrong with the file; None if the fault is in a statement of ours."""
+    if isinstance(error, sqlite3.OperationalError):
+        return ServerUnavailable(f"the server cannot use its database at the moment: {error}")
+    if type(error) is sqlite3.DatabaseError:
+        return ServerUnavailable(f"the server's database file is damaged ({error}); it has to be restored from a copy")
+    return None
 
 
 class Store:
@@ -82,8 +91,10 @@ class Store:
                 self._on_begin()
             with self.database.step():
                 yield
-        except sqlite3.OperationalError as error:
-            refusal = _refusal(error)
+        except sqlite3.DatabaseError as error:
+            refusal = failure(error)
+            if refusal is None:
+                raise
             if self._on_begin is not None and not self.database.connection.in_transaction:
                 self._lost = refusal  # and with it what others did in this group
             raise refusal from error
@@ -98,9 +109,9 @@ class Store:
         if lost is None:
             try:
                 self.database.connection.execute("COMMIT")
-            except sqlite3.OperationalError as error:
+            except sqlite3.DatabaseError as error:
                 self.database.roll_back()
-                raise _refusal(error) from error
+                raise failure(error) or error from error
         else:
             self.database.roll_back()
             raise lost
@@ -108,7 +119,3 @@ class Store:
     def close(self) -> None:
         """Write the log back into the file and let go of it; what was never committed has not happened."""
         self.database.close()
-
-
-def _refusal(error: sqlite3.OperationalError) -> ServerUnavailable:
-    return ServerUnavailable(f"the server cannot write to its database at the moment: {error}")

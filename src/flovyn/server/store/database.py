@@ -60,6 +60,7 @@ class Database:
         version: int = execute("PRAGMA user_version").fetchone()[0]
         self._refuse_foreign(version)
         execute("PRAGMA journal_mode = WAL")
+        self._refuse_damaged()
         execute(f"PRAGMA synchronous = {'FULL' if durability == 'full' else 'NORMAL'}")
         with self.transaction():
             for number, migration in enumerate(MIGRATIONS[version:], start=version + 1):
@@ -81,6 +82,12 @@ class Database:
                 f"{self.path!r} was written by a newer Flovyn (schema {version}, this one knows {len(MIGRATIONS)}); "
                 "upgrade flovyn, or name another file"
             )
+
+    def _refuse_damaged(self) -> None:
+        # A second for each gigabyte or so: cheap beside what comes of going on with half a file.
+        (said,) = self.connection.execute("PRAGMA quick_check(1)").fetchone()
+        if said != "ok":
+            raise ConfigurationError(_damaged(self.path, said))
 
     @contextmanager
     def transaction(self) -> Generator[None]:
@@ -123,4 +130,10 @@ def _explain(path: str, error: sqlite3.Error) -> str:
         return f"the database file {path!r} is in use by another process; stop that server, or name another file"
     if error.sqlite_errorname == "SQLITE_NOTADB":
         return f"{path!r} is not a database: {error}"
+    if error.sqlite_errorname.startswith("SQLITE_CORRUPT"):
+        return _damaged(path, error)
     return f"cannot use the database file {path!r}: {error}"
+
+
+def _damaged(path: str, what: object) -> str:
+    return f"the database file {path!r} is damaged ({what}); restore it from a copy, or name another file"
