@@ -223,7 +223,7 @@ def fill_old(connection: sqlite3.Connection) -> None:
         "VALUES ('worker-1', ?, 'w', '1', 'UNIFIED', 'h', '1', ?, ?)",
         (ORG, now, now),
     )
-    execute("INSERT INTO capability VALUES ('worker-1', 'task', 'charge', X'')")
+    execute("INSERT INTO capability VALUES ('worker-1', 'task', 'charge', X''), ('worker-1', 'workflow', 'order', X'')")
     known = {row[1] for row in execute("PRAGMA table_info(idempotency_key)")}
     target = "target_id" if "target_id" in known else "run_id"
     execute(
