@@ -11,6 +11,8 @@ from uuid import uuid4
 import anyio
 import anyio.lowlevel
 import pytest
+from h2.errors import ErrorCodes
+from hyperframe.frame import HeadersFrame, PingFrame
 from msgspec import json
 
 from flovyn.errors import (
@@ -28,6 +30,7 @@ from flovyn.server.auth import DEV_ORG_ID, DEV_TOKEN
 from flovyn.server.engine.invariants import violations
 from flovyn.wire import methods
 from flovyn.wire.channel import Channel
+from flovyn.wire.coding import encode
 from flovyn.wire.messages.flovyn import v1 as pb
 from flovyn.wire.transport import Method
 from server.world import (
@@ -41,6 +44,7 @@ from server.world import (
     suspend,
     task_id,
 )
+from wire.peers import ping, raw_client, reset
 
 pytestmark = pytest.mark.anyio
 
@@ -281,6 +285,48 @@ async def test_work_is_not_lost_with_a_poll_that_is_given_up_as_it_arrives() -> 
                 scope.cancel()
             run, token = await client.poll()
             await client.submit(run, complete(), claim=token)
+
+
+@pytest.mark.parametrize("of", ["workflow", "task"])
+async def test_work_that_crossed_the_end_of_its_poll_on_the_way_is_free_at_once(of: str) -> None:
+    """The worker gave its poll up when the answer was sent, but had not arrived; the connection stays."""
+    async with served(worker_timeout=60) as (server, client), raw_client(server.url) as peer:
+        run = await client.start()
+        if of == "task":
+            _, token = await client.poll()
+            await client.submit(run, schedule(0), suspend(), claim=token)
+        method = methods.POLL_WORKFLOW if of == "workflow" else methods.POLL_TASK
+        request = method.request(worker_id="w", org_id=server.org_id, timeout_seconds=5)
+        authorization = ("authorization", f"Bearer {server.token}")
+        await peer.send(*peer.call(1, method.path, encode(request), authorization))
+        while "END_STREAM" not in (await peer.next(HeadersFrame)).flags:
+            pass
+        assert server.statistics().claims == 1
+        await peer.send(reset(1, ErrorCodes.CANCEL))
+        while server.statistics().claims:
+            await anyio.sleep(0.001)
+        polled = await (client.poll(0) if of == "workflow" else client.poll_task(0))
+        assert polled[0] == (run if of == "workflow" else task_id(0))
+        assert [task.execution_count for task in server.engine.core.store.tasks.all()] == (
+            [] if of == "workflow" else [1]
+        )
+
+
+async def test_a_reset_that_comes_after_the_worker_has_spoken_frees_nothing() -> None:
+    async with served(worker_timeout=60) as (server, client), raw_client(server.url) as peer:
+        run = await client.start()
+        request = pb.PollRequest(worker_id="w", org_id=server.org_id, timeout_seconds=5)
+        authorization = ("authorization", f"Bearer {server.token}")
+        await peer.send(*peer.call(1, methods.POLL_WORKFLOW.path, encode(request), authorization))
+        while "END_STREAM" not in (await peer.next(HeadersFrame)).flags:
+            pass
+        events = pb.GetEventsRequest(workflow_execution_id=run)
+        await peer.send(*peer.call(3, methods.GET_EVENTS.path, encode(events), authorization))
+        while "END_STREAM" not in (await peer.next(HeadersFrame)).flags:
+            pass
+        await peer.send(reset(1, ErrorCodes.CANCEL), ping())
+        await peer.next(PingFrame)
+        assert server.statistics().claims == 1
 
 
 async def test_a_closed_connection_frees_its_work_within_a_second_or_so() -> None:

@@ -234,6 +234,29 @@ async def test_cancelling_the_caller_cancels_the_handler(way: Way) -> None:
         assert channel.statistics().calls_cancelled == 1
 
 
+async def test_an_answer_that_nobody_takes_is_told_to_whoever_made_it(way: Way) -> None:
+    """The caller gives up while the answer is on its way to it."""
+    told: list[bytes] = []
+    scope = anyio.CancelScope()
+    routes = Routes()
+
+    async def echo(call: Call, request: bytes) -> bytes:
+        call.undelivered = lambda: told.append(request)
+        if request == b"unwanted":
+            scope.cancel()
+        return request
+
+    routes.unary(ECHO, echo)
+    async with serving(way, routes) as connect, connect() as channel:
+        assert (await channel.unary(ECHO, b"wanted")).message == b"wanted"
+        with scope:
+            await channel.unary(ECHO, b"unwanted")
+        assert scope.cancelled_caught
+        assert (await channel.unary(ECHO, b"wanted too")).message == b"wanted too"
+        await until(lambda: bool(told))
+        assert told == [b"unwanted"]
+
+
 async def test_a_stream_that_is_left_early_closes_its_generator(way: Way) -> None:
     service = Service()
     async with serving(way, service.routes) as connect, connect() as channel:

@@ -69,6 +69,7 @@ SIGNATURES: list[tuple[Callable[..., Any], list[str]]] = [
     (encode_metadata, ["metadata"]),
     (H2Connection._open_streams, ["self", "remainder"]),
     (H2Connection._receive_goaway_frame, ["self", "frame"]),
+    (H2Connection._receive_rst_stream_frame, ["self", "frame"]),
     (H2Connection._terminate_connection, ["self", "error_code"]),
     (H2Connection.acknowledge_received_data, ["self", "acknowledged_size", "stream_id"]),
     (H2Connection.receive_data, ["self", "data"]),

@@ -164,6 +164,11 @@ class Shell:
                 raise
         return claimed
 
+    def take_back(self, source: Source[T], claimed: T) -> None:
+        """Free a claim whose poller gave up while the answer was on its way."""
+        source.give_back(claimed)
+        self.settle()
+
     def end_polls(self) -> None:
         """Let every long poll, and every stream of notifications, end by itself."""
         self._ending = True

@@ -12,7 +12,7 @@ from h2.errors import ErrorCodes
 
 from flovyn.errors import DeadlineExceeded, InvalidArgument
 from flovyn.server.acceptor.answer import Answer
-from flovyn.server.acceptor.handling import handle, no_route, refusal
+from flovyn.server.acceptor.handling import handle, no_route, refusal, tell_undelivered
 from flovyn.server.acceptor.routes import Call
 from flovyn.wire.http2.failure import StreamFailed
 from flovyn.wire.metadata import readable_metadata
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 __all__ = ["ServerConnection"]
 
 logger: logging.Logger = logging.getLogger(__name__)
+
+_REMEMBERED = 256
+"""So many of the answers that were sent last, and that somebody wants to know of if they did not arrive."""
 
 
 class ServerConnection(AbstractHandler):
@@ -57,6 +60,7 @@ class ServerConnection(AbstractHandler):
         self._options = options
         self._tasks = tasks
         self._calls: dict[Any, TaskHandle[None, Any]] = {}
+        self._sent: dict[int, Call] = {}
 
     def accept(self, stream: Any, headers: Any, release_stream: Callable[[], None]) -> None:
         if len(self._calls) >= self._options.max_streams:
@@ -69,6 +73,12 @@ class ServerConnection(AbstractHandler):
         call = self._calls.get(stream)
         if call is not None:  # it may not have begun: the reset may be in the same packet
             call.cancel()
+
+    def reset_late(self, stream_id: int) -> None:
+        """The client gave up a call whose answer was on its way: it has not got it."""
+        call = self._sent.pop(stream_id, None)
+        if call is not None:
+            tell_undelivered(call)
 
     def close(self) -> None:
         for call in list(self._calls.values()):
@@ -113,6 +123,13 @@ class ServerConnection(AbstractHandler):
             await answer.send_trailing_metadata(status=status, status_message=text)
         else:
             await answer.send_trailing_metadata()
+            if call.undelivered is not None:
+                self._remember(stream, call)
+
+    def _remember(self, stream: Stream, call: Call) -> None:
+        if len(self._sent) >= _REMEMBERED:
+            del self._sent[next(iter(self._sent))]
+        self._sent[stream.id or 0] = call
 
 
 def _require_grpc(headers: dict[str, str]) -> None:

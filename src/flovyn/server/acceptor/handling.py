@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from flovyn.server.acceptor.routes import Call, Route
 
-__all__ = ["Exchange", "handle", "no_route", "refusal"]
+__all__ = ["Exchange", "handle", "no_route", "refusal", "tell_undelivered"]
 
 logger: logging.Logger = logging.getLogger(__name__)
 
@@ -51,8 +51,12 @@ async def handle(route: Route, call: Call, exchange: Exchange) -> None:
     """Run the handler and send what it answers; what it raises is raised."""
     shape = route.method.shape
     if shape is Shape.UNARY:
-        request = await exchange.only_request()
-        await exchange.send_message(await route.handler(call, request))
+        reply = await route.handler(call, await exchange.only_request())
+        try:
+            await exchange.send_message(reply)
+        except BaseException:
+            tell_undelivered(call)
+            raise
     elif shape is Shape.SERVER_STREAM:
         replies = route.handler(call, await exchange.only_request())
         try:
@@ -64,6 +68,16 @@ async def handle(route: Route, call: Call, exchange: Exchange) -> None:
         async with aclosing(exchange.requests()) as requests:
             reply = await route.handler(call, requests)
         await exchange.send_message(reply)
+
+
+def tell_undelivered(call: Call) -> None:
+    """The answer of a call has not reached the client."""
+    undelivered, call.undelivered = call.undelivered, None
+    if undelivered is not None:
+        try:
+            undelivered()
+        except Exception:
+            logger.exception("taking back an answer of %s failed", call.method.path)
 
 
 async def _aclose(iterator: AsyncIterator[Any]) -> None:

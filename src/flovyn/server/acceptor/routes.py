@@ -49,12 +49,15 @@ class Call:
         method: What is called.
         metadata: The client's metadata, without the headers that HTTP/2 and gRPC reserve for themselves.
         reply_metadata: Goes out before the first message of the answer; set it before returning or yielding one.
+        undelivered: Called if the one message of the answer does not reach the client, as far as that can be known: it
+            has gone, or gave up while the answer was on its way. Set it before returning.
     """
 
     peer: Peer
     method: Method[Any, Any]
     metadata: Mapping[str, str]
     reply_metadata: dict[str, str] = field(default_factory=dict[str, str])
+    undelivered: Callable[[], None] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -129,6 +129,7 @@ class _Acceptor:
             async with anyio.create_task_group() as handlers:
                 handler = ServerConnection(peer, self._routes, self._codec, self._options, handlers, self._drain)
                 session = Session(byte_stream, handler, self._limits, client_side=False, on_ready=ready)
+                session.processor.on_late_reset = handler.reset_late
                 await session.run()
                 handlers.cancel_scope.cancel()
         except Exception:

@@ -208,6 +208,11 @@ class Leases:
         link = self._links.get(link_id)
         return link is not None and claim.worker in link.workers
 
+    def is_confirmed(self, token: str) -> bool:
+        """Whether whoever has this claim has made a call for it."""
+        claim = self._claims.get(token)
+        return claim is not None and claim.confirmed
+
     def process_of(self, link_id: int) -> str | None:
         """The process that registered over this connection."""
         link = self._links.get(link_id)

@@ -105,10 +105,13 @@ class Tasks:
         return ClaimedTask(task, payload, run_id, token)
 
     def give_back(self, claimed: ClaimedTask) -> None:
-        """Make as if a claim had never been: whoever it was for has gone without hearing of it."""
+        """Make as if a claim had never been: whoever it was for has gone without hearing of it.
+
+        One that was reported or claimed again, or of which its worker has spoken since, stays as it is.
+        """
         core = self._core
         task = core.store.tasks.get(claimed.task.n)
-        if task.claim_token != claimed.token:
+        if task.claim_token != claimed.token or core.leases.is_confirmed(claimed.token):
             return
         task.status, task.claim_token = "PENDING", None
         task.execution_count -= 1

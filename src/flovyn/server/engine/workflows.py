@@ -131,10 +131,13 @@ class Workflows:
         return ClaimedRun(run, payload, token, now)
 
     def give_back(self, claimed: ClaimedRun) -> None:
-        """Make as if a claim had never been: whoever it was for has gone without hearing of it."""
+        """Make as if a claim had never been: whoever it was for has gone without hearing of it.
+
+        One that was reported or claimed again, or of which its worker has spoken since, stays as it is.
+        """
         core = self._core
         run = core.store.runs.get(claimed.run.n)
-        if run.claim_token != claimed.token:
+        if run.claim_token != claimed.token or core.leases.is_confirmed(claimed.token):
             return
         run.status, run.claim_token = "PENDING", None
         with core.transaction():

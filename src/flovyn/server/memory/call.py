@@ -11,7 +11,7 @@ from grpclib.const import Status
 from grpclib.metadata import encode_metadata
 
 from flovyn.errors import ConnectionLost, InvalidArgument, MalformedMessage
-from flovyn.server.acceptor.handling import handle, no_route, refusal
+from flovyn.server.acceptor.handling import handle, no_route, refusal, tell_undelivered
 from flovyn.server.acceptor.routes import Call
 from flovyn.wire.codec import Codec
 from flovyn.wire.framing import receivable, sendable
@@ -76,6 +76,8 @@ class MemoryCall(Generic[Q, R]):
         self._status: tuple[Status, str] | None = None
         self._lost: str | None = None
         self._complete = False
+        self._answering: Call | None = None
+        self._taken = False
 
     # --- the client's end -------------------------------------------------------------------
 
@@ -117,6 +119,7 @@ class MemoryCall(Generic[Q, R]):
             return None
         receivable(len(data), self._max_receive_size, "max_receive_size")
         message: R = _codec.decode(data, self._method.reply)
+        self._taken = True
         return message
 
     async def only_reply(self) -> Reply[R]:
@@ -142,6 +145,8 @@ class MemoryCall(Generic[Q, R]):
         self._handler.cancel()
         self._outbox.close()
         self._replies.close()
+        if self._status is not None and not self._taken and self._answering is not None:
+            tell_undelivered(self._answering)
 
     def _raise_for_end(self) -> None:
         if self._status is None:
@@ -177,7 +182,7 @@ class MemoryCall(Generic[Q, R]):
             route = terms.routes.find(path)
             if route is None:
                 raise no_route(path)
-            call = Call(terms.peer, route.method, self._metadata)
+            call = self._answering = Call(terms.peer, route.method, self._metadata)
             await handle(route, call, _Exchange(self, call, terms.options))
         except StreamFailed:
             raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from flovyn.errors import InvalidArgument
@@ -54,6 +55,7 @@ class _Tasks:
         if claimed is None:
             return pb.PollTaskResponse()
         call.reply_metadata[CLAIM_METADATA] = claimed.token
+        call.undelivered = partial(self._shell.take_back, self._engine.tasks, claimed)
         task = claimed.task
         return pb.PollTaskResponse(
             task=pb.TaskExecutionInfo(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from flovyn.errors import Unimplemented
@@ -78,6 +79,7 @@ class _Workflows:
         if claimed is None:
             return pb.PollResponse()
         call.reply_metadata[CLAIM_METADATA] = claimed.token
+        call.undelivered = partial(self._shell.take_back, self._engine.workflows, claimed)
         run = claimed.run
         return pb.PollResponse(
             workflow_execution=pb.WorkflowExecution(

@@ -35,6 +35,9 @@ _BACKLOG = 2 * 1024 * 1024
 """Bytes that may wait for a peer that does not read. Data stops at the outbox's mark; what is above answers frames."""
 
 
+def _ignore(stream_id: int) -> None: ...
+
+
 class FloodError(Exception):
     """The peer keeps this side busy with frames that carry nothing."""
 
@@ -51,6 +54,8 @@ class Processor(protocol.EventsProcessor):
         self.settings_received: bool = False
         self.ending: Termination | None = None
         """Set when the connection takes no new calls, because it drains or is lost."""
+        self.on_late_reset: Callable[[int], None] = _ignore
+        """Told of a stream that the peer gave up while the last frames of it were on their way to it."""
         self._tolls = _TOLL_BURST
         self._tolled = time.monotonic()
 
@@ -97,6 +102,7 @@ class Processor(protocol.EventsProcessor):
     def process_stream_reset(self, event: StreamReset) -> None:
         stream = self.streams.get(event.stream_id)
         if stream is None:
+            self.on_late_reset(event.stream_id)
             return
         if not event.remote_reset:
             termination = Termination("the peer broke the rules of HTTP/2 on this stream", malformed=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.errors import ErrorCodes
-from h2.events import ConnectionTerminated
+from h2.events import ConnectionTerminated, StreamReset
 from h2.exceptions import FrameTooLargeError
 from h2.settings import SettingCodes, Settings
 from hyperframe.frame import GoAwayFrame
@@ -16,7 +16,7 @@ from flovyn.wire.http2.compression import BlockDecoder, HeaderEncoder
 
 if TYPE_CHECKING:
     from h2.events import Event
-    from hyperframe.frame import Frame
+    from hyperframe.frame import Frame, RstStreamFrame
 
 __all__ = ["CONNECTION_WINDOW", "HttpState"]
 
@@ -84,6 +84,15 @@ class HttpState(H2Connection):
         event.last_stream_id = frame.last_stream_id
         event.additional_data = frame.additional_data or None
         return [], [event]
+
+    def _receive_rst_stream_frame(self, frame: RstStreamFrame) -> tuple[list[Frame], list[Event]]:
+        """Tells of every reset. h2 says nothing of one that crossed the end of its stream on the way."""
+        frames, events = super()._receive_rst_stream_frame(frame)
+        if not events:
+            event = StreamReset(stream_id=frame.stream_id)
+            event.error_code = frame.error_code
+            return frames, [event]
+        return frames, events
 
     def _open_streams(self, remainder: int) -> int:  # noqa: ARG002
         """h2 walks over all streams at each new one, for limits that `Slots` and the acceptor keep here."""
