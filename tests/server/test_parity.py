@@ -348,13 +348,13 @@ async def once(data: bytes) -> AsyncGenerator[bytes]:
 
 
 async def test_grpcio_and_this_sdk_get_the_same_answers() -> None:
-    async with AsyncExitStack() as stack:
-        stack.enter_context(anyio.fail_after(30))
-        servers = [await stack.enter_async_context(serving()) for _ in range(3)]
-        expected = await anyio.to_thread.run_sync(by_grpcio, servers[0][0])
-        channel = await stack.enter_async_context(Channel(f"http://127.0.0.1:{servers[1][0]}"))
-        answers = await by_transport(channel)
-        in_memory = await by_transport(await stack.enter_async_context(servers[2][1].channel()))
+    with anyio.fail_after(30):
+        async with AsyncExitStack() as stack:
+            servers = [await stack.enter_async_context(serving()) for _ in range(3)]
+            expected = await anyio.to_thread.run_sync(by_grpcio, servers[0][0])
+            channel = await stack.enter_async_context(Channel(f"http://127.0.0.1:{servers[1][0]}"))
+            answers = await by_transport(channel)
+            in_memory = await by_transport(await stack.enter_async_context(servers[2][1].channel()))
     steps = replayed(expected)
     for step, one, two, three in zip(steps, expected, answers, in_memory, strict=True):
         assert two == one, step

@@ -21,7 +21,6 @@ from flovyn.wire.transport import Method, Shape
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from anyio import TaskHandle
     from anyio.abc import TaskGroup
 
     from flovyn.server.acceptor.drain import Drain
@@ -59,7 +58,7 @@ class ServerConnection(AbstractHandler):
         self._codec = codec
         self._options = options
         self._tasks = tasks
-        self._calls: dict[Any, TaskHandle[None, Any]] = {}
+        self._calls: dict[Any, anyio.TaskHandle[None, Any]] = {}
         self._sent: dict[int, Call] = {}
 
     def accept(self, stream: Any, headers: Any, release_stream: Callable[[], None]) -> None:
