@@ -315,6 +315,30 @@ async def test_work_of_a_worker_that_is_gone_is_free_after_a_second() -> None:
     assert attempts == [1, 2]
 
 
+async def test_a_test_that_waits_for_what_may_never_come_is_told_so(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("flovyn.testing.environments.clock._STALL_S", 0.05)
+
+    @workflow
+    async def waits(ctx: WorkflowContext) -> None:
+        await ctx.wait_for_signal("go")
+
+    async with running(workflows=[waits]) as env:
+        handle = await env.client.start(waits)
+        stranger = await env.client.start(patient)
+        with anyio.move_on_after(0.3):
+            await handle.result()
+        await signal(env, handle)
+        await handle.result()
+    (told,) = [record.getMessage() for record in caplog.records if record.name == "flovyn.testing"]
+    assert told.splitlines() == [
+        "time stands still: nothing can run, no timer is due, and the test waits; what has not ended is",
+        f"waits {handle.id}: Waiting for signal",
+        f"patient {stranger.id} is in queue 'default', which no worker polls for it",
+    ]
+
+
 async def test_a_violation_fails_the_workflow() -> None:
     @workflow
     async def reaches_out(ctx: WorkflowContext) -> None:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from flovyn.client import Client
 from flovyn.errors import UsageError
-from flovyn.testing.environment.clock import VirtualClock
-from flovyn.testing.environment.watch import VirtualWatch
+from flovyn.testing.environments.clock import VirtualClock
+from flovyn.testing.environments.watch import VirtualWatch
 from flovyn.worker import Worker
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from flovyn.definitions import AnyWorkflow, Task
     from flovyn.serde.chain import PayloadCodec
-    from flovyn.testing.environment.servers import VirtualServer
+    from flovyn.testing.environments.servers import VirtualServer
     from flovyn.worker.options import ViolationPolicy
 
 __all__ = ["Environment", "environment"]
@@ -109,7 +109,7 @@ async def environment(
                 assert await handle.result() == "reminded"  # at once
         ```
     """
-    from flovyn.testing.environment.servers import serving  # what only needs the Replayer needs no server
+    from flovyn.testing.environments.servers import serving  # what only needs the Replayer needs no server
 
     clock = VirtualClock(datetime.now(UTC) if start is None else start)
     async with serving(clock, db=db, network=network) as server, server.dial() as transport:

@@ -14,7 +14,7 @@ from flovyn.wire.payloads import decoded
 if TYPE_CHECKING:
     from flovyn.serde.chain import CodecChain
     from flovyn.server.shell import Shell
-    from flovyn.testing.environment.clock import VirtualClock
+    from flovyn.testing.environments.clock import VirtualClock
     from flovyn.wire.messages.flovyn import v1 as pb
     from flovyn.wire.transport import Transport
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Never
 import anyio
 
 from flovyn.errors import UsageError
+from flovyn.testing.environments.stall import open_workflows
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -17,9 +19,14 @@ if TYPE_CHECKING:
     from anyio.abc import TaskStatus
 
     from flovyn.server.shell import Shell
-    from flovyn.testing.environment.rest import Rest
+    from flovyn.testing.environments.rest import Rest
 
 __all__ = ["VirtualClock"]
+
+logger: logging.Logger = logging.getLogger("flovyn.testing")
+
+_STALL_S = 1.0
+"""Seconds after which a test that waits for what may never come is told so."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
@@ -147,7 +154,17 @@ class VirtualClock:
             if due < math.inf:
                 self._jump(shell, due)
             else:
-                await shell.written.wait()
+                await self._stand_still(shell)
+
+    async def _stand_still(self, shell: Shell) -> None:
+        """Wait until something happens that did not come from here: all that is left is up to the test."""
+        written = shell.written
+        with anyio.move_on_after(_STALL_S):
+            await written.wait()
+            return
+        text = "time stands still: nothing can run, no timer is due, and the test waits; what has not ended is\n%s"
+        logger.warning(text, open_workflows(shell.engine))
+        await written.wait()
 
     def _attached(self) -> tuple[Shell, Rest]:
         if self._shell is None or self._rest is None:

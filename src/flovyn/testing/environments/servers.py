@@ -15,14 +15,14 @@ from flovyn.server.hosting import hosted
 from flovyn.server.memory import Memory
 from flovyn.server.shell import Shell
 from flovyn.server.store import Store
-from flovyn.testing.environment.rest import Rest
+from flovyn.testing.environments.rest import Rest
 from flovyn.wire.channel import Channel
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
     from flovyn.server.memory import MemoryChannel
-    from flovyn.testing.environment.clock import VirtualClock
+    from flovyn.testing.environments.clock import VirtualClock
     from flovyn.wire.transport import Transport
 
 __all__ = ["VirtualServer", "serving"]

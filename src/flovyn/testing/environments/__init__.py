@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flovyn.testing.environment.clock import VirtualClock
-from flovyn.testing.environment.environment import Environment, environment
+from flovyn.testing.environments.clock import VirtualClock
+from flovyn.testing.environments.environment import Environment, environment
 
 __all__ = ["Environment", "VirtualClock", "environment"]
