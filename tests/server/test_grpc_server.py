@@ -32,7 +32,7 @@ from flovyn.wire import methods
 from flovyn.wire.channel import Channel
 from flovyn.wire.coding import encode
 from flovyn.wire.messages.flovyn import v1 as pb
-from flovyn.wire.transport import Method
+from flovyn.wire.transport import Method, Transport
 from server.world import (
     child_id,
     complete,
@@ -55,7 +55,7 @@ CLAIM = "flovyn-claim"
 class Client:
     """One connection to a server, and the calls of a worker and of a starter in short."""
 
-    def __init__(self, server: Server, channel: Channel) -> None:
+    def __init__(self, server: Server, channel: Transport) -> None:
         self.server = server
         self.channel = channel
         self.org_id = server.org_id
@@ -479,6 +479,28 @@ async def test_a_refusal_shows_the_beginning_of_what_is_too_long_for_a_header() 
                 await call()
             assert shown in caught.value.message
         assert server.statistics().connections == 1
+
+
+async def test_a_client_in_the_same_process_needs_no_socket() -> None:
+    async with served() as (server, client):
+        async with server.channel() as channel:
+            inside = Client(server, channel)
+            run = await inside.start()
+            claimed, token = await client.poll()
+            assert claimed == run
+            await client.submit(run, schedule(0), suspend(), claim=token)
+            async with server.channel() as other:
+                task, _ = await Client(server, other).poll_task()
+                assert task == task_id(0)
+                assert server.statistics().claims == 1
+                assert server.statistics().connections == 3
+            while server.statistics().connections != 2:
+                await anyio.sleep(0.001)
+            task, token = await inside.poll_task(worker="another")  # free a second after the connection has closed
+            await inside.complete_task(task, token)
+        async with server.channel(token="wrong") as stranger:
+            with pytest.raises(Unauthenticated, match="the token is not known to this server"):
+                await Client(server, stranger).start()
 
 
 async def test_promises_are_settled_from_outside() -> None:

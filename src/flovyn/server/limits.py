@@ -49,7 +49,7 @@ WORKER_TIMEOUT_MS: Final = 60_000
 """A worker that neither polls, nor heartbeats, nor calls for this long loses its claims (option `worker_timeout`)."""
 
 DEV_WORKER_TIMEOUT_MS: Final = 5_000
-"""The same in development mode."""
+"""The same in development mode, for workers that echo fencing tokens; others keep the time above."""
 
 DISCONNECT_GRACE_MS: Final = 1_000
 """Work that was claimed over a connection which closed is freed after this long."""

@@ -18,6 +18,7 @@ from flovyn.server.auth import Keys
 from flovyn.server.clock import Clock
 from flovyn.server.engine import Engine
 from flovyn.server.hosting import hosted
+from flovyn.server.memory import Memory
 from flovyn.server.shell import Shell
 from flovyn.server.store import Durability, Store
 from flovyn.server.store.orgs import OrgRow
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from flovyn.server.auth import Access, Org
     from flovyn.server.http import HttpServer
+    from flovyn.server.memory import MemoryChannel
 
 __all__ = ["Server", "Statistics", "serve"]
 
@@ -88,9 +90,26 @@ class Server:
         self.engine: Engine = shell.engine
         self._shell = shell
         self._http = running.http
+        self._memory = running.memory
 
     def __repr__(self) -> str:
         return f"<Server {self.url} org {self.org_id}>"
+
+    def channel(self, *, token: str | None = None) -> MemoryChannel:
+        """A connection from within this process, which needs no socket; opened with ``async with``.
+
+        It carries the calls of a client as a channel to `url` does, and is a connection of its own to the server.
+
+        Args:
+            token: The key that the server is shown; `token` if left out.
+
+        Example:
+            ```python
+            async with serve() as server, server.channel() as channel:
+                client = Client(channel, org_id=server.org_id, dial=server.channel)
+            ```
+        """
+        return self._memory.channel(token=self.token if token is None else token)
 
     def statistics(self) -> Statistics:
         """What the server is doing at this moment."""
@@ -179,6 +198,7 @@ async def serve(  # noqa: PLR0913 - options, each by its name
 class _Running:
     """What runs in a server, and where."""
 
+    memory: Memory
     grpc_port: int
     http: HttpServer | None
     http_port: int | None
@@ -190,10 +210,13 @@ async def _running(
 ) -> AsyncGenerator[_Running]:
     """Everything that runs in a server."""
     drain = acceptor.Drain()
+    routes = rpc.routes(shell)
+    memory = Memory(routes, on_disconnect=shell.disconnected)
     async with AsyncExitStack() as listeners:
         grpc_listener = await listeners.enter_async_context(await _listen(host, grpc_port))
         services: list[Callable[..., Coroutine[Any, Any, Any]]] = [
-            partial(acceptor.serve, rpc.routes(shell), grpc_listener, on_disconnect=shell.disconnected, drain=drain)
+            partial(acceptor.serve, routes, grpc_listener, on_disconnect=shell.disconnected, drain=drain),
+            memory.serve,
         ]
         port: int | None = None
         if http is not None:
@@ -202,7 +225,7 @@ async def _running(
             services.append(partial(http.serve, http_listener))
         farewell = partial(_come_to_rest, shell, http, drain)
         async with hosted(shell, *services, farewell=farewell) as said:
-            yield _Running(said[0][1], http, port)
+            yield _Running(memory, said[0][1], http, port)
 
 
 async def _listen(host: str, port: int) -> Listener[SocketStream]:
