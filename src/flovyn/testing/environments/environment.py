@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from flovyn.definitions import AnyWorkflow, Task
     from flovyn.serde.chain import PayloadCodec
+    from flovyn.server.engine import Engine
     from flovyn.testing.environments.servers import VirtualServer
     from flovyn.worker.options import ViolationPolicy
 
@@ -45,10 +46,10 @@ class Environment:
     def __init__(self, client: Client, clock: VirtualClock, server: VirtualServer, *, worker: Worker | None) -> None:
         self.client = client
         self.clock = clock
-        self.url = server.url
-        self.org_id = server.org_id
-        self.token = server.token
-        self.engine = server.shell.engine
+        self.url: str | None = server.url
+        self.org_id: str = server.org_id
+        self.token: str = server.token
+        self.engine: Engine = server.shell.engine
         self._worker = worker
 
     def __repr__(self) -> str:
