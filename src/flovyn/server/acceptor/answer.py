@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from grpclib import server
+from grpclib.metadata import encode_metadata
 
 from flovyn.errors import InvalidArgument
 from flovyn.wire.call import CARDINALITY
@@ -18,9 +19,12 @@ if TYPE_CHECKING:
     from flovyn.server.acceptor.options import AcceptorOptions
     from flovyn.server.acceptor.routes import Call
     from flovyn.wire.codec import Codec
-    from flovyn.wire.http2.stream import Stream
+    from flovyn.wire.http2.stream import Headers, Stream
 
 __all__ = ["Answer"]
+
+_HEADERS: Final[Headers] = [(":status", "200"), ("content-type", "application/grpc+proto")]
+_TRAILERS: Final[Headers] = [("grpc-status", "0")]
 
 
 class Answer(server.Stream[Any, Any]):
@@ -65,6 +69,16 @@ class Answer(server.Stream[Any, Any]):
     async def send_message(self, message: Any) -> None:
         data = frame(self._codec.encode(message, self._send_type), self._options.max_send_size, "max_send_size")
         if not self._send_initial_metadata_done:
-            await self.send_initial_metadata(metadata=self._call.reply_metadata)
+            metadata = self._call.reply_metadata
+            await self._stream.send_headers([*_HEADERS, *encode_metadata(metadata)] if metadata else _HEADERS)
+            self._send_initial_metadata_done = True
         await self._stream.send_data(data)
         self._send_message_done = True
+
+    async def finish(self) -> None:
+        """End an answer that is complete."""
+        if not self._send_message_done:  # a stream that had nothing to say
+            await self.send_trailing_metadata()
+            return
+        await self._stream.send_headers(_TRAILERS, end_stream=True)
+        self._send_trailing_metadata_done = True

@@ -121,7 +121,7 @@ class ServerConnection(AbstractHandler):
             status, text = refusal(error, path)
             await answer.send_trailing_metadata(status=status, status_message=text)
         else:
-            await answer.send_trailing_metadata()
+            await answer.finish()
             if call.undelivered is not None:
                 self._remember(stream, call)
 
