@@ -30,6 +30,7 @@ __all__ = [
     "end",
     "end_task",
     "record_attempt",
+    "rows",
     "tell_of_task",
     "told_to_parent",
     "wake",
@@ -61,18 +62,21 @@ class Closing(NamedTuple):
 
 def append(core: Core, run: RunRow, news: Sequence[Event], *, external: bool) -> None:
     """Give the events the next numbers of the history; `external` ones did not come from the run's own commands."""
+    core.store.runs.append(run.n, rows(core, news, after=run.sequence))
+    run.sequence += len(news)
+    if external:
+        run.external_sequence = run.sequence
+
+
+def rows(core: Core, news: Sequence[Event], *, after: int = 0) -> list[EventRow]:
+    """The events as a history keeps them, numbered from behind this one."""
     now = core.clock()
-    rows: list[EventRow] = []
-    sequence = run.sequence
-    for event in news:
-        sequence += 1
+    kept: list[EventRow] = []
+    for sequence, event in enumerate(news, start=after + 1):
         message = pb.WorkflowEvent(sequence_number=sequence, event_type=event.type, event_data=event.data)
         frame = encode(pb.GetEventsResponse(events=[message]))
-        rows.append(EventRow(sequence, event.type, now, frame, len(frame) - len(event.data)))
-    core.store.runs.append(run.n, rows)
-    run.sequence = sequence
-    if external:
-        run.external_sequence = sequence
+        kept.append(EventRow(sequence, event.type, now, frame, len(frame) - len(event.data)))
+    return kept
 
 
 def wake(core: Core, run: RunRow) -> None:

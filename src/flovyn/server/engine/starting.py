@@ -104,7 +104,8 @@ def create(core: Core, prepared: Prepared, *more: Event) -> None:
     run = prepared.run
     if prepared.key is not None:
         core.store.keys.put(run.org_id, prepared.key, Target("workflow", run.id), prepared.key_expires_at)
+    told = [prepared.started, *more]
+    run.sequence = run.external_sequence = len(told)
     core.store.runs.insert(run, prepared.payload)
-    history.append(core, run, [prepared.started, *more], external=True)
-    core.store.runs.save(run)
+    core.store.runs.append(run.n, history.rows(core, told))
     core.make_ready("workflow", run.org_id, run.queue, run.kind)
