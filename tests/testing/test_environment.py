@@ -24,6 +24,7 @@ from flovyn import (
     workflow,
 )
 from flovyn.errors import UsageError
+from flovyn.serde.codecs import ZlibCodec
 from flovyn.server.engine.invariants import violations
 from flovyn.testing import Environment, VirtualClock, environment
 from flovyn.wire import methods
@@ -337,6 +338,14 @@ async def test_a_test_that_waits_for_what_may_never_come_is_told_so(
         f"waits {handle.id}: Waiting for signal",
         f"patient {stranger.id} is in queue 'default', which no worker polls for it",
     ]
+
+
+async def test_payloads_go_through_codecs() -> None:
+    async with running(workflows=[monthly], tasks=[greet], codecs=[ZlibCodec(larger_than=100)]) as env:
+        handle = await env.client.start(monthly, "x" * 500)
+        assert await handle.result() == ["hello " + "x" * 500] * 2
+        (run,) = env.engine.core.store.runs.all()
+        assert b"xxxxx" not in env.engine.core.store.runs.frames(run.n)
 
 
 async def test_a_violation_fails_the_workflow() -> None:
