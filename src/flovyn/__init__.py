@@ -44,9 +44,18 @@ from flovyn.errors import (
     WorkflowCancelled,
     WorkflowFailed,
 )
-from flovyn.task import TaskContext
+from flovyn.task import SyncTaskContext, TaskContext
 from flovyn.wire.options import ChannelOptions
-from flovyn.worker import Worker, WorkerStatistics
+from flovyn.worker import (
+    ExponentialReconnect,
+    FixedReconnect,
+    NoReconnect,
+    Outage,
+    Worker,
+    WorkerReport,
+    WorkerStatistics,
+    WorkItem,
+)
 from flovyn.workflow import (
     ChildHandle,
     Compensation,
@@ -105,16 +114,20 @@ __all__ = [
     "DeterminismWarning",
     "Err",
     "ExecutionError",
+    "ExponentialReconnect",
     "FailedPrecondition",
+    "FixedReconnect",
     "FlovynError",
     "HistoryEvent",
     "InvalidArgument",
     "MalformedHistory",
     "MalformedMessage",
+    "NoReconnect",
     "NonRetryableError",
     "NotFound",
     "Ok",
     "OperationFailed",
+    "Outage",
     "PayloadError",
     "PayloadTooLarge",
     "PermissionDenied",
@@ -129,6 +142,7 @@ __all__ = [
     "ServerUnavailable",
     "Signal",
     "StateKey",
+    "SyncTaskContext",
     "Task",
     "TaskCancelled",
     "TaskContext",
@@ -139,7 +153,9 @@ __all__ = [
     "Unauthenticated",
     "Unimplemented",
     "UsageError",
+    "WorkItem",
     "Worker",
+    "WorkerReport",
     "WorkerStatistics",
     "Workflow",
     "WorkflowCancelled",

@@ -357,18 +357,20 @@ class TaskCancelled(ExecutionError):
 
 
 class TaskTimeout(ExecutionError):
-    """A task was not done in time: over `schedule_to_close` (the server's limit) or `start_to_close` (the worker's).
+    """A task was not done in time: over `schedule_to_close`, the server's limit, or over one of the worker's.
 
     Args:
         message: Which limit, in the words of the side that set it.
         task_id: The task's execution id.
         kind: The task's kind.
+        limit: ``start_to_close`` or ``heartbeat_timeout``, if a worker of this SDK set it; None if nobody told.
     """
 
-    def __init__(self, message: str, *, task_id: str, kind: str) -> None:
+    def __init__(self, message: str, *, task_id: str, kind: str, limit: str | None = None) -> None:
         super().__init__(message)
         self.task_id = task_id
         self.kind = kind
+        self.limit = limit
 
 
 class NonRetryableError(ExecutionError):

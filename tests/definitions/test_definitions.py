@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import msgspec
 import pytest
 
-from flovyn.definitions import Task, Workflow, definition_of, options, task, workflow
+from flovyn.definitions import Task, Workflow, definition_of, options, task, task_of, workflow
 from flovyn.errors import DefinitionError, PayloadError
 
 if TYPE_CHECKING:
@@ -418,11 +418,19 @@ async def synthetic(ctx: Any) -> None: ...
 def synchronous(ctx: Any) -> None: ...
 
 
+def sync_generator(ctx: Any) -> Any:
+    yield 1
+
+
+class Variadic:
+    async def run(self, ctx: Any, *orders: Order) -> None: ...
+
+
 @pytest.mark.parametrize(
     ("fn", "message"),
     [
-        (synchronous, "FILE: synchronous is not asynchronous; write it as `async def` without `yield`, as @task needs"),
-        (generator, "FILE: generator is not asynchronous; write it as `async def` without `yield`, as @task needs"),
+        (generator, "FILE: generator is a generator; write it without `yield`, and return"),
+        (sync_generator, "FILE: sync_generator is a generator; write it without `yield`, and return"),
         (
             no_context,
             "FILE: no_context needs the context as its first parameter, named `ctx`; "
@@ -482,8 +490,144 @@ def test_what_is_not_a_function_is_refused() -> None:
         DefinitionError, match=r"definitions\.py:\d+: the class Holder has no `async def run\(self, ctx, "
     ):
         workflow(Holder)  # type: ignore[type-var] # pyright: ignore[reportCallIssue, reportArgumentType]
-    with pytest.raises(DefinitionError, match="@task decorates an `async def` function, not a Task: <task 'charge'"):
+    with pytest.raises(DefinitionError, match="@task decorates a function or a class, not a Task: <task 'charge'"):
         task(charge)
+
+
+class Resize:
+    """Makes pictures smaller."""
+
+    async def run(self, ctx: Any, path: str, *, width: int = 100) -> tuple[str, int]:
+        return path, width
+
+
+def test_a_class_is_a_task_and_stays_itself() -> None:
+    made = task(kind="resize", queue="gpu")(Resize)
+    assert made is Resize
+    definition = task_of(Resize)
+    assert (definition.kind, definition.name, definition.queue) == ("resize", "Resize", "gpu")
+    assert (definition.description, definition.in_thread) == ("Makes pictures smaller.", False)
+    assert definition.encode_input(("a.png",), {}) == b'{"path":"a.png","width":100}'
+    assert result(definition.invoke(None, b'{"path":"a.png"}')) == ("a.png", 100)
+
+
+def test_each_call_of_a_task_that_is_a_class_makes_an_instance() -> None:
+    @task
+    class Counting:
+        def __init__(self) -> None:
+            self.calls = 0
+
+        async def run(self, ctx: Any) -> int:
+            self.calls += 1
+            return self.calls
+
+    definition = task_of(Counting)
+    assert [result(definition(None)), result(definition(None))] == [1, 1]
+
+
+class NoRun: ...
+
+
+class SyncRun:
+    def run(self, ctx: Any) -> None: ...
+
+
+class Needy:
+    def __init__(self, model: str) -> None: ...
+
+    async def run(self, ctx: Any) -> None: ...
+
+
+class Lost:
+    async def run(self) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("cls", "reason"),
+    [
+        (NoRun, r"the class NoRun has no `async def run\(self, ctx, ...\)`, as @task needs$"),
+        (SyncRun, r"as @task needs; a body that is to run in a thread is a plain function of its own$"),
+        (Needy, r"Needy has to be made without arguments, as each attempt makes its own: .*'model'"),
+        (Lost, "Lost.run needs the context as its first parameter after `self`, named `ctx`"),
+        (Variadic, "Variadic.run: `\\*orders: 'Order'` has no place in a payload"),
+    ],
+)
+def test_classes_that_cannot_be_tasks(cls: Any, reason: str) -> None:
+    with pytest.raises(DefinitionError, match=r"definitions\.py:\d+: .*" + reason):
+        task(cls)
+
+
+def test_a_class_is_no_task_by_its_base() -> None:
+    task(Resize)
+
+    class Derived(Resize): ...
+
+    for given in (Derived, NoRun, "charge"):
+        with pytest.raises(DefinitionError, match="is no task: decorate the function or the class itself with @task"):
+            task_of(given)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+
+
+def test_plain_functions_run_in_threads() -> None:
+    @task
+    def square(ctx: Any, number: int) -> int:
+        return number * number
+
+    assert (square.in_thread, square(None, 3), square.kind) == (True, 9, "square")
+    assert isinstance(square, Task)
+    assert isinstance(square.options(queue="q"), type(square))
+    assert not charge.in_thread
+
+
+def test_options_of_a_task_and_their_defaults() -> None:
+    assert (charge.cancellable, charge.streaming, charge.version, charge.heartbeat_timeout) == (
+        True,
+        False,
+        "1.0.0",
+        None,
+    )
+
+    @task(heartbeat_timeout=5, cancellable=False, streaming=True, version="2.0.0")
+    async def told(ctx: Any) -> None: ...
+
+    assert (told.heartbeat_timeout, told.cancellable, told.streaming, told.version) == (
+        timedelta(seconds=5),
+        False,
+        True,
+        "2.0.0",
+    )
+
+
+def test_what_is_not_cancellable_is_left_alone() -> None:
+    @task(cancellable=False)
+    async def pay(ctx: Any) -> None: ...
+
+    assert (charge.on_cancel, pay.on_cancel, pay.options(queue="q").on_cancel) == ("request", "abandon", "abandon")
+    with pytest.raises(DefinitionError, match='pay: on_cancel="wait" cannot work, as the task is not cancellable'):
+        pay.options(on_cancel="wait")
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"heartbeat_timeout": 0}, "options of tick: heartbeat_timeout=0 has to be a positive time"),
+        ({"version": " "}, "options of tick: version=' ' has to be a text that is not empty"),
+    ],
+)
+def test_options_of_tasks_that_make_no_sense(options: dict[str, Any], reason: str) -> None:
+    with pytest.raises(DefinitionError, match=re.escape(reason)):
+        task(**options)(tick.fn)
+
+
+def test_arguments_as_contexts_show_them() -> None:
+    assert tick.shown(*tick.decode_input(b"null")) is None
+    assert greet.shown(*greet.decode_input(b'"me"')) == "me"
+
+    @task
+    async def two(ctx: Any, order: Order, *, express: bool = False) -> None: ...
+
+    assert two.shown(*two.decode_input(b'{"order":{"id":"o"}}')) == {"order": Order("o"), "express": False}
+    task(Resize)
+    assert task_of(Resize).shown(("a.png",), {"width": 3}) == {"path": "a.png", "width": 3}
 
 
 @pytest.mark.parametrize(

@@ -85,11 +85,6 @@ def lists() -> None:
     print(tasks, workflows, wide, narrow)
 
 
-@task  # E: mypy[arg-type] pyright[reportArgumentType]
-def synchronous(ctx: TaskContext, number: int) -> int:
-    return number
-
-
 # --- workflows --------------------------------------------------------------------------------
 
 

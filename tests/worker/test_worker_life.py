@@ -10,7 +10,6 @@ import anyio
 import msgspec
 import pytest
 
-from flovyn.client import Backoff
 from flovyn.definitions import task, task_by_kind, workflow, workflow_by_kind
 from flovyn.errors import (
     ConfigurationError,
@@ -29,12 +28,12 @@ from flovyn.errors import (
 )
 from flovyn.task import TaskContext
 from flovyn.wire.messages.flovyn import v1 as pb
-from flovyn.worker import Worker, WorkerStatistics
+from flovyn.worker import ExponentialReconnect, Outage, Worker, WorkerStatistics
 from worker.fakes import ORG, SERVER_ID, FakeServer
 
 pytestmark = pytest.mark.anyio
 
-QUICK = Backoff(initial=0.001, maximum=0.01)
+QUICK = ExponentialReconnect(initial=0.001, maximum=0.01)
 NOTHING = WorkerStatistics(running_workflows=0, running_tasks=0, open_polls=0, internal_tasks=0)
 
 
@@ -311,35 +310,26 @@ async def test_unknown_worker_registers_anew() -> None:
     assert {call.request.worker_id for call in server.seen("SendHeartbeat")} == {SERVER_ID}
 
 
-class NotedBackoff(Backoff):
-    """Notes the attempts that it is asked about."""
+async def test_back_off_grows_and_starts_over_after_a_good_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flovyn.worker.sessions._STEADY", 0.05)
+    server = FakeServer()
+    attempts: list[int] = []
 
-    __slots__ = ("attempts",)
-
-    def __init__(self) -> None:
-        super().__init__(initial=0.001, maximum=0.05)
-        object.__setattr__(self, "attempts", [])
-
-    attempts: list[int]
-
-    def delay(self, attempt: int) -> float:
-        self.attempts.append(attempt)
+    def noted(outage: Outage) -> float:
+        attempts.append(outage.attempt)
         return 0.001
 
-
-async def test_back_off_grows_and_starts_over_after_a_good_session() -> None:
-    server, backoff = FakeServer(), NotedBackoff()
     server.refuse("RegisterWorker", *[ServerUnavailable("away")] * 3)
     server.refuse("PollTask", ServerUnavailable("away"))
     with anyio.fail_after(5):
-        async with a_worker(server, reconnect=backoff, heartbeat_interval=0.01) as worker:
+        async with a_worker(server, reconnect=noted, heartbeat_interval=0.01) as worker:
             # A session that breaks at once does not count as good.
             await server.until(lambda: len(server.seen("RegisterWorker")) == 5 and worker.statistics().open_polls == 1)
             heard = len(server.seen("SendHeartbeat"))
             await server.until(lambda: len(server.seen("SendHeartbeat")) > heard + 6)
             server.refuse("SendHeartbeat", ServerUnavailable("away"))
             await server.until(lambda: len(server.seen("RegisterWorker")) == 6)
-    assert backoff.attempts == [0, 1, 2, 3, 0]
+    assert attempts == [1, 2, 3, 4, 1]
 
 
 async def test_work_outlives_the_session_that_brought_it() -> None:
@@ -585,7 +575,7 @@ async def test_leaving_while_the_server_is_gone(way: str, monkeypatch: pytest.Mo
         (
             {"tasks": [order_workflow]},
             DefinitionError,
-            f"tasks=[...]: {order_workflow!r} is no task: decorate the function with @task",
+            f"tasks=[...]: {order_workflow!r} is no task: decorate the function or the class itself with @task",
         ),
         (
             {"workflows": [double]},

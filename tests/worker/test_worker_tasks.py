@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 import anyio
 import pytest
 
-from flovyn.client import Backoff
 from flovyn.definitions import Task, task
 from flovyn.errors import (
     ConnectionLost,
@@ -29,12 +28,12 @@ from flovyn.errors import (
 from flovyn.serde.envelope import parse_error
 from flovyn.task import TaskContext
 from flovyn.wire.messages.flovyn import v1 as pb
-from flovyn.worker import Worker, WorkerStatistics, bodies
+from flovyn.worker import ExponentialReconnect, Worker, WorkerStatistics, bodies
 from worker.fakes import FakeServer
 
 pytestmark = pytest.mark.anyio
 
-QUICK = Backoff(initial=0.001, maximum=0.01)
+QUICK = ExponentialReconnect(initial=0.001, maximum=0.01)
 NOTHING = WorkerStatistics(running_workflows=0, running_tasks=0, open_polls=0, internal_tasks=0)
 
 
@@ -245,7 +244,8 @@ async def test_start_to_close_ends_an_attempt() -> None:
     async with working(server, slow):
         server.offer("t1", "slow")
         told = parse_error(str(await outcome(server)))
-    assert (told.type, told.message) == ("TimeoutError", "Task execution timed out")
+    text = "Task execution timed out: no end within its start_to_close of 0.02 s"
+    assert (told.type, told.message, told.reason, told.retryable) == ("TimeoutError", text, "start_to_close", True)
 
 
 async def test_value_returned_in_spite_of_the_limit_counts() -> None:
@@ -490,7 +490,7 @@ async def test_a_bug_in_the_sdk_costs_no_slot(
             raise bugs.pop()
         return await real(*args)
 
-    monkeypatch.setattr("flovyn.worker.tasks.run_body", buggy)
+    monkeypatch.setattr("flovyn.worker.claimed.run_body", buggy)
     server = FakeServer()
     async with working(server, double, max_concurrent_tasks=1) as worker:
         server.offer("t1", "double", b"1")

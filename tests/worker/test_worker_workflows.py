@@ -9,14 +9,13 @@ from typing import Any, NoReturn
 import anyio
 import pytest
 
-from flovyn.client import Backoff
 from flovyn.definitions import Workflow, task, workflow
 from flovyn.errors import ConnectionLost, NotFound
 from flovyn.nursery import Tripwires
 from flovyn.serde.codecs import CodecChain
 from flovyn.task import TaskContext
 from flovyn.wire.messages.flovyn import v1 as pb
-from flovyn.worker import Worker, WorkerStatistics
+from flovyn.worker import ExponentialReconnect, Worker, WorkerStatistics
 from flovyn.worker.options import WorkerOptions
 from worker.fakes import FakeServer
 
@@ -87,7 +86,9 @@ def executions(monkeypatch: pytest.MonkeyPatch) -> list[FakeExecutions]:
 
 def a_worker(server: FakeServer, **options: Any) -> Worker:
     options.setdefault("grace", 1.0)
-    return Worker(server.client(), workflows=[flow], reconnect=Backoff(initial=0.001, maximum=0.01), **options)
+    return Worker(
+        server.client(), workflows=[flow], reconnect=ExponentialReconnect(initial=0.001, maximum=0.01), **options
+    )
 
 
 async def test_activation_gets_its_claim(executions: list[FakeExecutions]) -> None:

@@ -12,10 +12,12 @@ from flovyn.definitions.foreign import task_by_kind, workflow_by_kind
 from flovyn.definitions.names import Name, Promise, Query, Signal, StateKey, checked_name
 from flovyn.definitions.options import OnCancel
 from flovyn.definitions.retry import RetryPolicy, is_final
-from flovyn.definitions.tasks import Task, task
+from flovyn.definitions.task_code import TaskClass
+from flovyn.definitions.tasks import AnyTask, SyncTask, Task, task, task_of
 from flovyn.definitions.workflows import AnyWorkflow, Workflow, WorkflowClass, definition_of, options, workflow
 
 __all__ = [
+    "AnyTask",
     "AnyWorkflow",
     "ClassParts",
     "Definition",
@@ -28,7 +30,9 @@ __all__ = [
     "RetryPolicy",
     "Signal",
     "StateKey",
+    "SyncTask",
     "Task",
+    "TaskClass",
     "Workflow",
     "WorkflowClass",
     "checked_name",
@@ -40,6 +44,7 @@ __all__ = [
     "signal",
     "task",
     "task_by_kind",
+    "task_of",
     "workflow",
     "workflow_by_kind",
 ]

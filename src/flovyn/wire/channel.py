@@ -147,6 +147,16 @@ class Channel:
         with self._tally:
             return await pump.run(exchange)
 
+    async def lost(self) -> None:
+        """Wait until the connection that new calls take is gone; no wait if there is none."""
+        if self._dialer is not None:
+            await self._dialer.lost()
+
+    def hang_up(self, reason: str) -> None:
+        """Give the connection up. Calls under way on it are lost, as when it breaks; the next call makes a new one."""
+        if self._dialer is not None:
+            self._dialer.hang_up(reason)
+
     def statistics(self) -> ChannelStatistics:
         """A snapshot of what the channel is doing and has done."""
         tally, dialer = self._tally, self._dialer

@@ -78,6 +78,16 @@ class Dialer:
                 self._dial = None
         return dial.result()
 
+    async def lost(self) -> None:
+        """Wait until the connection that takes new calls is over; no wait if none does."""
+        if self.sessions and self.sessions[-1].usable:
+            await self.sessions[-1].over()
+
+    def hang_up(self, reason: str) -> None:
+        """End every connection. Its calls may have taken effect."""
+        for session in self.sessions:
+            session.hang_up(reason)
+
     async def _run(self, dial: _Dial) -> None:
         """Makes a connection and stays with it until it is over."""
         try:

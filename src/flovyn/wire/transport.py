@@ -9,13 +9,13 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Mapping
     from contextlib import AbstractAsyncContextManager
 
-__all__ = ["NO_METADATA", "Method", "Reply", "Shape", "Transport"]
+__all__ = ["NO_METADATA", "Connected", "Method", "Reply", "Shape", "Transport"]
 
 Q = TypeVar("Q")
 R = TypeVar("R")
@@ -85,4 +85,17 @@ class Transport(Protocol):
         self, method: Method[Q, R], requests: AsyncIterable[Q], *, metadata: Mapping[str, str] = NO_METADATA
     ) -> Reply[R]:
         """Any number of messages there, one back."""
+        ...
+
+
+@runtime_checkable
+class Connected(Protocol):
+    """A transport whose calls go over a connection that can be lost."""
+
+    async def lost(self) -> None:
+        """Wait until the connection that new calls take is gone; no wait if there is none."""
+        ...
+
+    def hang_up(self, reason: str) -> None:
+        """Give the connection up. Calls under way on it are lost, as when it breaks; the next call makes a new one."""
         ...

@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
+from flovyn.worker.reconnect import ExponentialReconnect, FixedReconnect, NoReconnect, Outage, ReconnectStrategy
+from flovyn.worker.report import WorkerReport, WorkItem
 from flovyn.worker.statistics import WorkerStatistics
 from flovyn.worker.worker import Worker
 
-__all__ = ["Worker", "WorkerStatistics"]
+__all__ = [
+    "ExponentialReconnect",
+    "FixedReconnect",
+    "NoReconnect",
+    "Outage",
+    "ReconnectStrategy",
+    "WorkItem",
+    "Worker",
+    "WorkerReport",
+    "WorkerStatistics",
+]

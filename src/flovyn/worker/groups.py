@@ -11,16 +11,28 @@ import anyio
 from flovyn.serde.envelope import members_of
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Awaitable, Callable, Generator
 
-__all__ = ["holds_cancellation", "is_own_failure", "leaves", "unwrapped"]
+__all__ = ["Sealed", "holds_cancellation", "is_own_failure", "leaves", "listen", "opened", "protected", "unwrapped"]
 
 _SHUTDOWN_SECONDS: Final = 0.1
 
 
+class Sealed(Exception):
+    """An error of the user's that task groups of ours must let through as it is, be it a group itself.
+
+    Args:
+        error: The error.
+    """
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(error)
+        self.error = error
+
+
 @contextmanager
 def unwrapped() -> Generator[None]:
-    """Let an exception that task groups have wrapped alone out of its wrapping."""
+    """Let an exception that task groups have wrapped alone out of its wrapping. Seals stay closed."""
     only: BaseException | None = None
     try:
         yield
@@ -32,6 +44,39 @@ def unwrapped() -> Generator[None]:
     # Outside the handler, so that the group does not become the context of what it held.
     if only is not None:
         raise only
+
+
+@contextmanager
+def opened() -> Generator[None]:
+    """Let what is sealed out, as the last thing before users see it."""
+    error: BaseException | None = None
+    try:
+        yield
+    except Sealed as sealed:
+        error = sealed.error
+    except BaseExceptionGroup as group:
+        if not any(isinstance(leaf, Sealed) for leaf in leaves(group)):
+            raise
+        error = group.derive([leaf.error if isinstance(leaf, Sealed) else leaf for leaf in leaves(group)])
+    if error is not None:
+        raise error
+
+
+async def protected(body: Callable[[], Awaitable[None]], told: Callable[[], None]) -> None:
+    """Run something that no cancellation from outside reaches: it is told instead, and has to end soon after."""
+    async with anyio.create_task_group() as group:
+        group.start_soon(listen, told)
+        with anyio.CancelScope(shield=True):
+            await body()
+        group.cancel_scope.cancel()
+
+
+async def listen(told: Callable[[], None]) -> None:
+    """Tell somebody when this is cancelled."""
+    try:
+        await anyio.sleep_forever()
+    finally:
+        told()
 
 
 def leaves(error: BaseException) -> list[BaseException]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
-from flovyn.client import Backoff
 from flovyn.errors import ConfigurationError
 from flovyn.nursery import Tripwires
+from flovyn.worker.reconnect import ExponentialReconnect, ReconnectStrategy
 
 __all__ = ["ViolationPolicy", "WorkerOptions"]
 
@@ -26,6 +26,8 @@ class WorkerOptions:
     max_concurrent_workflows: int = 10
     max_concurrent_tasks: int = 20
     grace: float = 30.0
+    cancel_grace: float = 0.0
+    abandon_after: float = 10.0
     heartbeat_interval: float = 2.0
     task_heartbeat_interval: float = 2.0
     lease: float = 60.0
@@ -34,7 +36,7 @@ class WorkerOptions:
     cache_age: float = 3_600.0
     step_limit: int = 100_000
     tripwires: Tripwires = field(default_factory=Tripwires)
-    reconnect: Backoff = field(default_factory=Backoff)
+    reconnect: ReconnectStrategy = field(default_factory=ExponentialReconnect)
 
     def __post_init__(self) -> None:
         if self.on_violation not in get_args(ViolationPolicy):
@@ -52,8 +54,11 @@ class WorkerOptions:
             # `not >` rather than `<=`, so that NaN is refused too.
             if not getattr(self, name) > 0:
                 raise ConfigurationError(f"{name} must be more than 0 seconds, not {getattr(self, name)}")
-        if not self.grace >= 0:
-            raise ConfigurationError(f"grace must be 0 seconds or more, not {self.grace}")
+        for name in ("grace", "cancel_grace", "abandon_after"):
+            if not getattr(self, name) >= 0:
+                raise ConfigurationError(f"{name} must be 0 seconds or more, not {getattr(self, name)}")
+        if not callable(self.reconnect):
+            raise ConfigurationError(f"reconnect takes a strategy like ExponentialReconnect(), not {self.reconnect!r}")
         for name in ("heartbeat_interval", "task_heartbeat_interval"):
             if getattr(self, name) >= self.lease:
                 raise ConfigurationError(

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
 import anyio
 
+from flovyn.worker.patience import answered
+from flovyn.worker.slots import Slots
+
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
     from anyio.abc import TaskGroup, TaskStatus
 
     from flovyn.worker.contact import Contact
+    from flovyn.worker.slots import Slot
     from flovyn.worker.statistics import Gauges
 
 __all__ = ["PollIdentity", "Poller", "Runner"]
@@ -44,12 +50,12 @@ class PollIdentity:
 class Runner(Protocol[W]):
     """Gets work of one sort, and does it."""
 
-    async def poll(self) -> W | None:
+    def poll(self) -> Coroutine[Any, Any, W | None]:
         """Ask the server once."""
         ...
 
-    async def run(self, work: W) -> None:
-        """Do the work. What it raises is a bug."""
+    async def run(self, work: W, slot: Slot) -> None:
+        """Do the work, once its slot is held. What it raises is a bug."""
         ...
 
 
@@ -57,14 +63,23 @@ class Poller(Generic[W]):
     """Keeps a runner in work, up to a number of pieces at once.
 
     The slots outlive a session: work that was claimed before an outage still holds its slot after it.
+
+    Args:
+        runner: The work.
+        limit: How many pieces may run at once.
+        answer_within: Seconds that an answer may take, whether or not there is work.
+        contact: Told of each answer.
+        gauges: Counts polls.
     """
 
-    __slots__ = ("_contact", "_gauges", "_limit", "_polling", "_runner", "_slots", "_stopped")
+    __slots__ = ("_answer_within", "_contact", "_gauges", "_polling", "_runner", "_slots", "_stopped")
 
-    def __init__(self, runner: Runner[W], *, limit: int, contact: Contact, gauges: Gauges) -> None:
+    def __init__(
+        self, runner: Runner[W], *, limit: int, answer_within: float, contact: Contact, gauges: Gauges
+    ) -> None:
         self._runner = runner
-        self._limit = limit
-        self._slots = anyio.Semaphore(limit, fast_acquire=True)
+        self._answer_within = answer_within
+        self._slots = Slots(limit)
         self._contact = contact
         self._gauges = gauges
         self._polling: anyio.CancelScope | None = None
@@ -82,17 +97,11 @@ class Poller(Generic[W]):
             return
         with self._gauges.count("internal_tasks"), anyio.CancelScope() as self._polling:
             while True:
-                await self._slots.acquire()
-                try:
-                    piece = await self._ask()
-                except BaseException:
-                    self._slots.release()
-                    raise
-                if piece is None:
-                    self._slots.release()
-                else:
+                await self._slots.free()
+                piece = await self._ask()
+                if piece is not None:
                     # No await since the answer came: a piece that was claimed is never dropped.
-                    work.start_soon(self._run, piece)
+                    work.start_soon(self._run, piece, self._slots.slot())
 
     def stop(self) -> None:
         """Poll no more, in this session or any other. What was claimed goes on."""
@@ -102,22 +111,21 @@ class Poller(Generic[W]):
 
     async def drained(self) -> None:
         """Wait until no piece is under way. Only after `stop`."""
-        for _ in range(self._limit):
-            await self._slots.acquire()
+        await self._slots.idle()
 
     async def _ask(self) -> W | None:
         asked = anyio.current_time()
         with self._gauges.count("open_polls"):
-            piece = await self._runner.poll()
+            piece = await answered(self._runner.poll(), "a poll", self._answer_within)
         self._contact.heard()
         if piece is None:
             await anyio.sleep(max(0.0, asked + _SHORTEST_EMPTY_POLL - anyio.current_time()))
         return piece
 
-    async def _run(self, piece: W) -> None:
+    async def _run(self, piece: W, slot: Slot) -> None:
         try:
-            await self._runner.run(piece)
+            await self._runner.run(piece, slot)
         except Exception:
             logger.exception("a piece of work was lost by a bug of this SDK; the worker goes on")
         finally:
-            self._slots.release()
+            slot.close()

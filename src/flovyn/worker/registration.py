@@ -8,6 +8,7 @@ import socket
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final
 
+from flovyn import serde
 from flovyn.wire.messages.flovyn import v1 as pb
 
 if TYPE_CHECKING:
@@ -59,8 +60,9 @@ def _task(task: Task[..., Any]) -> pb.TaskCapability:
         kind=task.kind,
         name=task.name,
         description=task.description,
-        cancellable=True,
+        cancellable=task.cancellable,
         tags=list(task.tags),
         input_schema=task.input_schema,
         output_schema=task.output_schema,
+        metadata=serde.encode({"version": task.version, "streaming": task.streaming}),
     )

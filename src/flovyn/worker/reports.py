@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 
+from flovyn.client import Backoff
 from flovyn.errors import (
     AlreadyExists,
     CodecError,
@@ -30,12 +31,13 @@ from flovyn.wire.messages.flovyn import v1 as pb
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from flovyn.client import Backoff
     from flovyn.wire.transport import Method, Transport
 
 __all__ = ["Reporter"]
 
 logger: logging.Logger = logging.getLogger("flovyn.worker")
+
+_OUTAGE: Final = Backoff()
 
 # A refusal that is nobody's known fault (INTERNAL, UNKNOWN, DEADLINE_EXCEEDED) may pass; more often it does not.
 _TRIES_AFTER_REFUSAL: Final = 5
@@ -56,16 +58,14 @@ class Reporter:
     Args:
         transport: Carries the calls; payloads go through the worker's codecs.
         bare: The same without the codecs, for what is no payload.
-        backoff: How long to wait between attempts.
         lease: For how long a report can matter, in seconds.
     """
 
-    __slots__ = ("_backoff", "_bare", "_lease", "_limit", "_scopes", "_transport")
+    __slots__ = ("_bare", "_lease", "_limit", "_scopes", "_transport")
 
-    def __init__(self, transport: Transport, *, bare: Transport, backoff: Backoff, lease: float) -> None:
+    def __init__(self, transport: Transport, *, bare: Transport, lease: float) -> None:
         self._transport = transport
         self._bare = bare
-        self._backoff = backoff
         self._lease = lease
         self._limit = math.inf  # seconds that a report may still take; finite once the worker stops
         self._scopes: dict[anyio.CancelScope, None] = {}
@@ -76,28 +76,39 @@ class Reporter:
         for scope in self._scopes:
             scope.deadline = min(scope.deadline, anyio.current_time() + seconds)
 
-    async def complete(self, task_id: str, output: bytes, claim: Mapping[str, str]) -> None:
-        """Report a task's value. One that the server does not take is reported as the failure that it then is."""
+    async def complete(self, task_id: str, output: bytes, claim: Mapping[str, str]) -> bool:
+        """Report a task's value. One that the server does not take is reported as the failure that it then is.
+
+        Returns:
+            Whether the server knows how the task ended.
+        """
         request = pb.CompleteTaskRequest(task_execution_id=task_id, output=output)
         # Completing twice is harmless on any server (a task that has ended changes no more), so it is always repeated.
-        refusal = await self._report(self._transport, methods.COMPLETE_TASK, request, task_id, claim, repeatable=True)
-        if refusal is not None:
+        outcome = await self._report(self._transport, methods.COMPLETE_TASK, request, task_id, claim, repeatable=True)
+        if isinstance(outcome, FlovynError):
             # A codec that fails here and now may work in the next attempt.
-            retryable = isinstance(refusal, CodecError)
-            await self.fail(task_id, format_error(refusal, retryable=retryable), claim)
+            retryable = isinstance(outcome, CodecError)
+            return await self.fail(task_id, format_error(outcome, retryable=retryable), claim)
+        return outcome
 
-    async def fail(self, task_id: str, text: str, claim: Mapping[str, str]) -> None:
-        """Report a task's failure."""
+    async def fail(self, task_id: str, text: str, claim: Mapping[str, str]) -> bool:
+        """Report a task's failure.
+
+        Returns:
+            Whether the server knows how the task ended.
+        """
         request = pb.FailTaskRequest(task_execution_id=task_id, error=text)
         # Without a claim, a failure that is told twice could hit the next attempt, in another worker.
         repeatable = bool(claim)
-        refusal = await self._report(self._transport, methods.FAIL_TASK, request, task_id, claim, repeatable=repeatable)
-        if isinstance(refusal, CodecError):
-            logger.error("how task %s ended cannot be told: %s; it was: %s", task_id, refusal, text)
+        outcome = await self._report(self._transport, methods.FAIL_TASK, request, task_id, claim, repeatable=repeatable)
+        if isinstance(outcome, CodecError):
+            logger.error("how task %s ended cannot be told: %s; it was: %s", task_id, outcome, text)
             request = pb.FailTaskRequest(task_execution_id=task_id, error=_UNSPEAKABLE)
-            refusal = await self._report(self._bare, methods.FAIL_TASK, request, task_id, claim, repeatable=repeatable)
-        if refusal is not None:
-            logger.error("the failure of task %s could not be reported: %s", task_id, refusal)
+            outcome = await self._report(self._bare, methods.FAIL_TASK, request, task_id, claim, repeatable=repeatable)
+        if isinstance(outcome, FlovynError):
+            logger.error("the failure of task %s could not be reported: %s", task_id, outcome)
+            return False
+        return outcome
 
     async def _report(
         self,
@@ -108,8 +119,8 @@ class Reporter:
         claim: Mapping[str, str],
         *,
         repeatable: bool,
-    ) -> FlovynError | None:
-        """Send until it is settled. Returns a refusal that concerns the report itself."""
+    ) -> FlovynError | bool:
+        """Send until it is settled. Returns whether it was taken, or a refusal that concerns the report itself."""
         limit = anyio.current_time() + min(self._lease, self._limit)
         with anyio.CancelScope(deadline=limit, shield=True) as scope:
             self._scopes[scope] = None
@@ -118,7 +129,7 @@ class Reporter:
             finally:
                 del self._scopes[scope]
         logger.error("gave up reporting the end of task %s: the server will hand it out again", task_id)
-        return None
+        return False
 
     async def _send(
         self,
@@ -129,29 +140,33 @@ class Reporter:
         claim: Mapping[str, str],
         *,
         repeatable: bool,
-    ) -> FlovynError | None:
+    ) -> FlovynError | bool:
         failures = refusals = 0
+        perhaps = False  # an earlier call may have been heard
         while True:
             try:
                 await transport.unary(method, request, metadata=claim)
             except (FailedPrecondition, NotFound) as refusal:
+                if perhaps and isinstance(refusal, FailedPrecondition):
+                    return True
                 logger.info("task %s ended too late, its outcome is dropped: %s", task_id, refusal)
-                return None
+                return False
             except (Unauthenticated, PermissionDenied) as refusal:
                 logger.error("the end of task %s could not be reported: %s", task_id, refusal)
-                return None
+                return False
             except (TransportError, ServerError, CodecError) as error:
                 if isinstance(error, _FINAL):
                     return error
                 if not repeatable and not isinstance(error, ServerUnavailable | CodecError):
                     logger.warning("the end of task %s may or may not have reached the server: %s", task_id, error)
-                    return None
+                    return False
+                perhaps = perhaps or isinstance(error, ConnectionLost)
                 refusals += not isinstance(error, ServerUnavailable | ConnectionLost)
                 if refusals == _TRIES_AFTER_REFUSAL:
                     return error
             except FlovynError as error:  # too large, or a transport that is closed: no repetition can help
                 return error
             else:
-                return None
-            await anyio.sleep(self._backoff.delay(failures))
+                return True
+            await anyio.sleep(_OUTAGE.delay(failures))
             failures += 1

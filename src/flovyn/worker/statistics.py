@@ -23,12 +23,14 @@ class WorkerStatistics:
         running_tasks: Tasks under way, until their outcome is reported.
         open_polls: Polls that wait for the server's answer.
         internal_tasks: Tasks of the worker itself: pollers, heartbeats, watchdogs.
+        abandoned_tasks: Tasks that were abandoned and whose body runs still. One in a thread may outlive the worker.
     """
 
     running_workflows: int
     running_tasks: int
     open_polls: int
     internal_tasks: int
+    abandoned_tasks: int = 0
 
 
 class Gauges:
@@ -44,15 +46,19 @@ class Gauges:
             "internal_tasks": 0,
         }
 
+    def add(self, gauge: Gauge, change: int) -> None:
+        """Move a gauge, for what does not end where it began."""
+        self._values[gauge] += change
+
     @contextmanager
     def count(self, gauge: Gauge) -> Generator[None]:
         """Raise a gauge by one for the length of a block."""
-        self._values[gauge] += 1
+        self.add(gauge, 1)
         try:
             yield
         finally:
-            self._values[gauge] -= 1
+            self.add(gauge, -1)
 
-    def read(self) -> WorkerStatistics:
+    def read(self, *, abandoned_tasks: int) -> WorkerStatistics:
         """The numbers of this moment."""
-        return WorkerStatistics(**self._values)
+        return WorkerStatistics(**self._values, abandoned_tasks=abandoned_tasks)

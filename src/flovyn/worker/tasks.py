@@ -1,79 +1,47 @@
-"""Running task bodies: one scope for each, with its heartbeat beside it."""
+"""Claiming tasks, and the tasks that run."""
 
 from __future__ import annotations
 
-import logging
-from typing import TYPE_CHECKING, Any
+import math
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import anyio
+from anyio import CapacityLimiter
 
-from flovyn.errors import CodecError, DefinitionError, FailedPrecondition, FlovynError, NotFound, Unimplemented
+from flovyn.errors import DefinitionError
 from flovyn.serde.envelope import format_error
-from flovyn.task import Cancellation, TaskContext
 from flovyn.wire import methods
 from flovyn.wire.messages.flovyn import v1 as pb
-from flovyn.wire.payloads import decoded
-from flovyn.worker.bodies import Failure, Value, run_body
+from flovyn.worker.claimed import ClaimedTask
 from flovyn.worker.claims import claim_of
+from flovyn.worker.report import WorkItem
+from flovyn.worker.task_kit import TaskKit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from flovyn.definitions import Task
     from flovyn.serde.chain import CodecChain
+    from flovyn.task import CancelCause, Resources
     from flovyn.wire.transport import Transport
+    from flovyn.worker.options import WorkerOptions
     from flovyn.worker.polling import PollIdentity
+    from flovyn.worker.report import Ledger
     from flovyn.worker.reports import Reporter
+    from flovyn.worker.slots import Slot
     from flovyn.worker.statistics import Gauges
 
-__all__ = ["ClaimedTask", "TaskRunner"]
-
-logger: logging.Logger = logging.getLogger("flovyn.worker")
+__all__ = ["PolledTask", "TaskRunner"]
 
 
-class ClaimedTask:
-    """One task that is this worker's, until it is reported or lost."""
+class PolledTask(NamedTuple):
+    """A task as a poll brings it, with the metadata to send with every call for it."""
 
-    __slots__ = ("cancellation", "claim", "info", "lost", "scope")
-
-    def __init__(self, info: pb.TaskExecutionInfo, claim: Mapping[str, str]) -> None:
-        self.info: pb.TaskExecutionInfo = info
-        self.claim: Mapping[str, str] = claim
-        self.cancellation: Cancellation = Cancellation()
-        self.scope: anyio.CancelScope = anyio.CancelScope()
-        self.lost: bool = False  # the server has ended it or given it away: there is nothing left to report
-
-    @property
-    def id(self) -> str:
-        return self.info.task_execution_id
-
-    def lose(self, reason: str) -> None:
-        """End the body at once; its outcome interests nobody any more."""
-        self.lost = True
-        self.cancellation.request(reason)
-        self.scope.cancel(reason)
-
-    def next_scope(self) -> anyio.CancelScope:
-        """A new scope for the next thing that is done for the task, which `lose` then ends."""
-        self.scope = anyio.CancelScope()
-        if self.lost:
-            self.scope.cancel(self.cancellation.reason)
-        return self.scope
+    info: pb.TaskExecutionInfo
+    claim: Mapping[str, str]
 
 
 class TaskRunner:
     """Claims tasks and runs them."""
-
-    __slots__ = (
-        "_codecs",
-        "_definitions",
-        "_gauges",
-        "_heartbeat_interval",
-        "_identity",
-        "_reporter",
-        "_running",
-        "_transport",
-    )
 
     def __init__(
         self,
@@ -83,19 +51,32 @@ class TaskRunner:
         codecs: CodecChain,
         identity: PollIdentity,
         reporter: Reporter,
-        heartbeat_interval: float,
+        ledger: Ledger,
+        resources: Resources,
+        options: WorkerOptions,
         gauges: Gauges,
     ) -> None:
         self._transport = transport
         self._definitions = {task.kind: task for task in tasks}
-        self._codecs = codecs
         self._identity = identity
-        self._reporter = reporter
-        self._heartbeat_interval = heartbeat_interval
-        self._gauges = gauges
         self._running: dict[ClaimedTask, None] = {}
+        self._stopping: str | None = None
+        self._kit = TaskKit(
+            transport=transport,
+            codecs=codecs,
+            reporter=reporter,
+            ledger=ledger,
+            gauges=gauges,
+            # Bodies in threads share their limit with nobody, and their slots are limit enough: a thread that was
+            # abandoned must not keep the next one from starting.
+            threads=CapacityLimiter(math.inf),
+            resources=resources,
+            heartbeat_interval=options.task_heartbeat_interval,
+            abandon_after=options.abandon_after,
+            given_up=self._leave,
+        )
 
-    async def poll(self) -> ClaimedTask | None:
+    async def poll(self) -> PolledTask | None:
         """Ask the server for a task once; None if there is none."""
         reply = await self._transport.unary(
             methods.POLL_TASK,
@@ -107,111 +88,54 @@ class TaskRunner:
             ),
         )
         info = reply.message.task
-        return None if info is None else ClaimedTask(info, claim_of(reply.metadata))
+        return None if info is None else PolledTask(info, claim_of(reply.metadata))
 
     def cancel(self, task_id: str, reason: str) -> None:
-        """End a task's body at once, if it runs here. The server knows already."""
-        for task in self._running:
-            if task.id == task_id:
-                task.lose(reason)
+        """End a task at once, if it runs here. The server knows already."""
+        self._end_claims_of(task_id, reason, "cancelled")
 
     def lose_all(self, reason: str) -> None:
-        """End all bodies: the server has given their tasks to others."""
-        for task in self._running:
-            task.lose(reason)
+        """End all tasks: the server has given them to others."""
+        for task in [*self._running]:
+            task.end(reason, "lost")
 
-    def announce(self, reason: str) -> None:
-        """Say why, before the scopes of all bodies are cancelled from outside."""
-        for task in self._running:
-            task.cancellation.request(reason)
+    def stop_all(self, reason: str) -> None:
+        """End all tasks, and each that is still to begin."""
+        self._stopping = reason
+        for task in [*self._running]:
+            task.end(reason, "stopping", lost=False)
 
-    async def run(self, task: ClaimedTask) -> None:
-        """Run a task, as often as its policy says, and report how it ended."""
-        # Should it have been given to this worker twice, the first claim is void.
-        self.cancel(task.id, "the task was claimed again")
-        self._running[task] = None
-        try:
-            with self._gauges.count("running_tasks"):
-                await self._run(task)
-        finally:
-            del self._running[task]
-
-    async def _run(self, task: ClaimedTask) -> None:
-        definition = self._definitions.get(task.info.kind)
+    async def run(self, work: PolledTask, slot: Slot) -> None:
+        """Run a task to its end."""
+        info, claim = work
+        definition = self._definitions.get(info.kind)
         if definition is None:
-            fault = DefinitionError(f"Task kind not found: {task.info.kind}")
-            await self._reporter.fail(task.id, format_error(fault), task.claim)
+            await self._refuse(info, claim)
             return
-        async with anyio.create_task_group() as beside:
-            beside.start_soon(self._heartbeat, task)
-            outcome = await self._unread(task) or await _outcome(definition, task)
-            beside.cancel_scope.cancel()
-            # In the group still (the report is shielded): should the worker be cancelled, leaving the group may raise.
-            await self._report(task, outcome)
-
-    async def _unread(self, task: ClaimedTask) -> Failure | None:
-        """Decode the input; a failure if that cannot be done here, though perhaps in another worker."""
+        # Should it have been given to this worker twice, the first claim is void.
+        self._end_claims_of(info.task_execution_id, "the task was claimed again", "lost")
+        task = ClaimedTask(info, claim, definition, self._kit, slot)
+        self._running[task] = None
+        self._kit.gauges.add("running_tasks", 1)
+        if self._stopping is not None:
+            task.end(self._stopping, "stopping", lost=False)
         try:
-            with task.next_scope():
-                task.info = await decoded(task.info, self._codecs)
-        except CodecError as fault:
-            return Failure(format_error(fault), final=False)
-        return None
+            await task.run()
+        finally:
+            self._leave(task)
 
-    async def _report(self, task: ClaimedTask, outcome: Value | Failure | None) -> None:
-        # An error that a cancelled body ends with is the cancellation's, not the task's.
-        cut_short = isinstance(outcome, Failure) and task.cancellation.reason is not None
-        if outcome is None or task.lost or cut_short:
-            logger.info("task %s (%s) was cancelled: %s", task.id, task.info.kind, task.cancellation.reason)
-        elif isinstance(outcome, Value):
-            await self._reporter.complete(task.id, outcome.output, task.claim)
-        else:
-            await self._reporter.fail(task.id, outcome.text, task.claim)
+    def _leave(self, task: ClaimedTask) -> None:
+        if task in self._running:
+            del self._running[task]
+            self._kit.gauges.add("running_tasks", -1)
 
-    async def _heartbeat(self, task: ClaimedTask) -> None:
-        request = pb.HeartbeatRequest(task_execution_id=task.id)
-        with self._gauges.count("internal_tasks"):
-            while True:
-                await anyio.sleep(self._heartbeat_interval)
-                try:
-                    await self._transport.unary(methods.HEARTBEAT, request, metadata=task.claim)
-                except (FailedPrecondition, NotFound) as refusal:
-                    task.lose(refusal.message)
-                    return
-                except Unimplemented:
-                    return
-                except FlovynError as error:
-                    # Whether the server is away is the session's business.
-                    logger.debug("no heartbeat for task %s: %s", task.id, error)
+    def _end_claims_of(self, task_id: str, reason: str, cause: CancelCause) -> None:
+        for task in [*self._running]:
+            if task.task_id == task_id:
+                task.end(reason, cause)
 
-
-async def _outcome(definition: Task[..., Any], task: ClaimedTask) -> Value | Failure | None:
-    """Make the attempts that the task's policy allows, in this one claim; None if the task was cancelled."""
-    retry = definition.retry
-    attempt = task.info.execution_count  # a claim that a dead worker had was an attempt too
-    while True:
-        outcome = await run_body(definition, _context(task, attempt), task.info.input, task.next_scope())
-        if retry is None or not isinstance(outcome, Failure) or task.cancellation.reason is not None:
-            return outcome
-        if outcome.final or attempt >= retry.max_attempts:
-            return outcome
-        wait = retry.delay(attempt)
-        text = "task %s (%s): attempt %d of %d failed, the next one begins in %.2f s"
-        logger.info(text, task.id, task.info.kind, attempt, retry.max_attempts, wait)
-        with task.next_scope() as scope:
-            await anyio.sleep(wait)
-        if scope.cancelled_caught:
-            return None
-        attempt += 1
-
-
-def _context(task: ClaimedTask, attempt: int) -> TaskContext:
-    info = task.info
-    return TaskContext(
-        task_execution_id=info.task_execution_id,
-        kind=info.kind,
-        attempt=attempt,
-        queue=info.queue,
-        workflow_execution_id=info.workflow_execution_id or None,
-        cancellation=task.cancellation,
-    )
+    async def _refuse(self, info: pb.TaskExecutionInfo, claim: Mapping[str, str]) -> None:
+        fault = DefinitionError(f"Task kind not found: {info.kind}")
+        with self._kit.gauges.count("running_tasks"):
+            await self._kit.reporter.fail(info.task_execution_id, format_error(fault), claim)
+        self._kit.ledger.finished(WorkItem("task", info.kind, info.task_execution_id))

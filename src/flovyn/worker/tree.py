@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
@@ -10,6 +11,7 @@ from flovyn.wire import methods
 from flovyn.wire.payload_transport import PayloadTransport
 from flovyn.worker.contact import Contact
 from flovyn.worker.execution import Executions
+from flovyn.worker.patience import ANSWER_WITHIN
 from flovyn.worker.polling import Poller, PollIdentity
 from flovyn.worker.registration import registration_request
 from flovyn.worker.reports import Reporter
@@ -20,14 +22,20 @@ from flovyn.worker.workflows import WorkflowRunner
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from anyio.abc import TaskGroup
+
+    from flovyn.task import Resources
     from flovyn.wire.transport import Transport
     from flovyn.worker.plan import Plan
+    from flovyn.worker.report import Ledger
     from flovyn.worker.statistics import Gauges
 
 __all__ = ["Tree"]
 
 # How long, once the scopes of what runs are cancelled, the server may still be told of tasks that have just ended.
 _FAREWELL: Final = 2.0
+
+_STOPPING: Final = "the worker is stopping"
 
 # A payload that cannot be decoded concerns the one piece of work that it came with, not the session that polls.
 _DECODED_LATER: Final = (methods.POLL_WORKFLOW, methods.POLL_TASK)
@@ -39,27 +47,34 @@ class Tree:
     Work and upkeep are apart. Upkeep is what the connection needs: a session (registration, heartbeat, pollers), and
     the watch over the lease. Work is what was claimed: it outlives sessions, and ends before upkeep does, so that its
     claims are kept alive until the last of it is done.
+
+    Nothing in here is cancelled from outside: it is told to stop, so that whatever ends early knows why.
     """
 
-    def __init__(self, plan: Plan, transport: Transport, gauges: Gauges) -> None:
+    def __init__(self, plan: Plan, transport: Transport, resources: Resources, gauges: Gauges, ledger: Ledger) -> None:
         self._plan = plan
-        bare = transport
+        self._bare = bare = transport
         if plan.codecs.names:
             transport = PayloadTransport(transport, plan.codecs, undecoded=_DECODED_LATER)
-        self._transport = transport
         self._gauges = gauges
+        self._ledger = ledger
         self._stop = anyio.Event()
+        self._until = math.inf  # when the grace is over
+        self._draining = anyio.CancelScope()
         self._contact = Contact()
         options = plan.options
         identity = PollIdentity(plan.name, plan.org_id, plan.queue)
-        self._reporter = Reporter(transport, bare=bare, backoff=options.reconnect, lease=options.lease)
+        self._answer_within = identity.seconds + ANSWER_WITHIN
+        self._reporter = Reporter(transport, bare=bare, lease=options.lease)
         self._tasks = TaskRunner(
             transport,
             plan.tasks,
             codecs=plan.codecs,
             identity=identity,
             reporter=self._reporter,
-            heartbeat_interval=options.task_heartbeat_interval,
+            ledger=ledger,
+            resources=resources,
+            options=options,
             gauges=gauges,
         )
         self._executions = Executions(
@@ -70,6 +85,7 @@ class Tree:
             self._executions,
             [workflow.kind for workflow in plan.workflows],
             identity=identity,
+            ledger=ledger,
             gauges=gauges,
         )
         self._pollers: list[Poller[Any]] = []
@@ -78,8 +94,11 @@ class Tree:
         if plan.tasks:
             self._pollers.append(self._poller(self._tasks, options.max_concurrent_tasks))
 
-    def stop(self) -> None:
-        """Poll no more, and end when what runs is done or its grace is over."""
+    def stop(self, grace: float) -> None:
+        """Poll no more, and end when what runs is done or its grace is over. A later call can only shorten that."""
+        self._until = min(self._until, anyio.current_time() + grace)
+        self._draining.deadline = self._until
+        self._ledger.begin()
         self._stop.set()
 
     async def run(self, ready: Callable[[], None]) -> None:
@@ -89,16 +108,20 @@ class Tree:
                 try:
                     await self._upkeep(work, ready)
                 finally:
-                    # Here the worker is told to end at once, or has drained: what is left is told why, then cancelled.
-                    self._reporter.hurry(_FAREWELL)
-                    self._tasks.announce("the worker is stopping")
-                    work.cancel_scope.cancel("the worker is stopping")
+                    self._end()
         finally:
             self._executions.close()
 
-    async def _upkeep(self, work: anyio.abc.TaskGroup, ready: Callable[[], None]) -> None:
+    def _end(self) -> None:
+        """What is left of the work is told why, and cancelled."""
+        self._ledger.begin()
+        self._reporter.hurry(_FAREWELL)
+        self._tasks.stop_all(_STOPPING)
+        self._workflows.stop_all(_STOPPING)
+
+    async def _upkeep(self, work: TaskGroup, ready: Callable[[], None]) -> None:
         sessions = Sessions(
-            self._transport,
+            self._bare,
             registration_request(
                 name=self._plan.name,
                 org_id=self._plan.org_id,
@@ -121,13 +144,10 @@ class Tree:
             ready()
             for poller in self._pollers:
                 poller.stop()
-            with anyio.move_on_after(self._plan.options.grace):
-                await self._drained()
-            upkeep.cancel_scope.cancel("the worker is stopping")
-
-    async def _drained(self) -> None:
-        for poller in self._pollers:
-            await poller.drained()
+            with self._draining:
+                for poller in self._pollers:
+                    await poller.drained()
+            upkeep.cancel_scope.cancel(_STOPPING)
 
     async def _watch_lease(self) -> None:
         lease = self._plan.options.lease
@@ -146,4 +166,6 @@ class Tree:
             await self._executions.keep_young()
 
     def _poller(self, runner: Any, limit: int) -> Poller[Any]:
-        return Poller(runner, limit=limit, contact=self._contact, gauges=self._gauges)
+        return Poller(
+            runner, limit=limit, answer_within=self._answer_within, contact=self._contact, gauges=self._gauges
+        )

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import uuid
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import anyio
 
-from flovyn.client import Backoff
-from flovyn.definitions import AnyWorkflow, Definition, Task, Workflow, definition_of
+from flovyn.definitions import AnyTask, AnyWorkflow, Definition, Task, Workflow, definition_of, task_of
 from flovyn.errors import ConfigurationError, DefinitionError, UsageError
 from flovyn.nursery import Tripwires, arm_tripwires
-from flovyn.worker.groups import holds_cancellation, unwrapped
+from flovyn.worker.groups import holds_cancellation, listen, opened, protected, unwrapped
+from flovyn.worker.lifespan import Lifespan, resources_of
 from flovyn.worker.options import ViolationPolicy, WorkerOptions
 from flovyn.worker.plan import Plan
+from flovyn.worker.reconnect import ExponentialReconnect, ReconnectStrategy
+from flovyn.worker.report import Ledger, WorkerReport
 from flovyn.worker.statistics import Gauges, WorkerStatistics
 
 if TYPE_CHECKING:
@@ -24,9 +28,12 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup, TaskStatus
 
     from flovyn.client import Client
+    from flovyn.task import Resources
     from flovyn.worker.tree import Tree
 
 __all__ = ["Worker"]
+
+logger: logging.Logger = logging.getLogger("flovyn.worker")
 
 D = TypeVar("D", bound=Definition[..., Any])
 G = TypeVar("G")
@@ -41,18 +48,26 @@ class Worker:
     it with the refusal.
 
     Leaving the block, or `stop`, ends the polling at once and lets what runs finish within `grace`; what is left is
-    then cancelled. An error that leaves the block, and a cancellation from outside, take no grace. Tasks that are cut
-    short that way are reported by nobody: the server gives them to another worker.
+    then cancelled, each with the reason. A cancellation from outside does the same within `cancel_grace`, which is
+    nothing unless you say otherwise; an error that leaves the block takes none. What was cut short is reported by
+    nobody: the server gives it to another worker. `report` tells what became of everything.
 
     Args:
         client: The client whose server, organisation and queue the worker uses, over a connection of its own.
         workflows: The `@workflow` functions and classes that it runs.
-        tasks: The `@task` definitions that it runs.
+        tasks: The `@task` functions and classes that it runs.
         queue: The queue that it takes work from; the client's if left out.
         name: Its name, which should be stable and unique; ``worker-<uuid>`` if left out.
         max_concurrent_workflows: How many activations of workflows may run at once.
         max_concurrent_tasks: How many tasks may run at once.
+        lifespan: Makes an async context manager that is entered before the worker connects, and left when the last of
+            its work has ended. What it yields (one object, or several as a tuple) is what `TaskContext.resource` finds.
+            An error in it ends the worker, and leaves it as it is.
         grace: Seconds that running work gets to finish after a `stop`.
+        cancel_grace: Seconds that it gets, shielded, when the worker is cancelled from outside.
+        abandon_after: Seconds that the body of a task may go on once it is cancelled. One that runs still is abandoned:
+            logged as an error, its slot given to another task. A thread is left behind then; an asynchronous body goes
+            on for as long as it likes, and the worker cannot end before it does.
         heartbeat_interval: Seconds between signs of life of the worker.
         task_heartbeat_interval: Seconds between those of each running task: a task that was cancelled on the server
             notices within that time.
@@ -68,7 +83,9 @@ class Worker:
             as running away: a violation, as of `on_violation`.
         tripwires: What becomes of workflow code that does I/O, sleeps, starts threads, or reads a clock or random
             numbers that no replay can repeat; `flovyn.nursery.Tripwires` has the switches and what they are at first.
-        reconnect: How long to wait between attempts to get back to a server that went away.
+        reconnect: When to go back to a server that cannot be reached, or went away: an `ExponentialReconnect` if left
+            out; a `FixedReconnect`, `NoReconnect`, or any function from an `Outage` to the seconds to wait, or to None
+            to give up, which ends the worker with the error.
 
     Raises:
         ConfigurationError: There is nothing to run, or an option cannot work.
@@ -87,12 +104,15 @@ class Worker:
         client: Client,
         *,
         workflows: Iterable[AnyWorkflow[..., Any]] = (),
-        tasks: Iterable[Task[..., Any]] = (),
+        tasks: Iterable[AnyTask[..., Any]] = (),
         queue: str | None = None,
         name: str | None = None,
         max_concurrent_workflows: int = 10,
         max_concurrent_tasks: int = 20,
+        lifespan: Lifespan | None = None,
         grace: float = 30.0,
+        cancel_grace: float = 0.0,
+        abandon_after: float = 10.0,
         heartbeat_interval: float = 2.0,
         task_heartbeat_interval: float = 2.0,
         lease: float = 60.0,
@@ -101,7 +121,7 @@ class Worker:
         cache_age: float = 3_600.0,
         step_limit: int = 100_000,
         tripwires: Tripwires | None = None,
-        reconnect: Backoff | None = None,
+        reconnect: ReconnectStrategy | None = None,
     ) -> None:
         self._plan = Plan(
             org_id=client.org_id,
@@ -114,6 +134,8 @@ class Worker:
                 max_concurrent_workflows=max_concurrent_workflows,
                 max_concurrent_tasks=max_concurrent_tasks,
                 grace=grace,
+                cancel_grace=cancel_grace,
+                abandon_after=abandon_after,
                 heartbeat_interval=heartbeat_interval,
                 task_heartbeat_interval=task_heartbeat_interval,
                 lease=lease,
@@ -122,7 +144,7 @@ class Worker:
                 cache_age=cache_age,
                 step_limit=step_limit,
                 tripwires=tripwires or Tripwires(),
-                reconnect=reconnect or Backoff(),
+                reconnect=ExponentialReconnect() if reconnect is None else reconnect,
             ),
         )
         for option, text in (("queue", self._plan.queue), ("name", self._plan.name)):
@@ -131,10 +153,13 @@ class Worker:
         if not self._plan.workflows and not self._plan.tasks:
             raise ConfigurationError("a worker needs something to run: give it workflows=[...] or tasks=[...]")
         self._connection = client.connection
+        self._lifespan = lifespan
         self._gauges = Gauges()
+        self._ledger = Ledger()
+        self._report: WorkerReport | None = None
         self._entered = False
         self._tree: Tree | None = None
-        self._stopped = False
+        self._grace: float | None = None  # what a stop allowed that came before there was a tree
         self._block: AsyncExitStack[bool | None]
         self._group: TaskGroup
 
@@ -154,13 +179,16 @@ class Worker:
 
     def statistics(self) -> WorkerStatistics:
         """What the worker is doing right now; all zero before it runs and after it has ended."""
-        return self._gauges.read()
+        return self._gauges.read(abandoned_tasks=self._ledger.running)
+
+    @property
+    def report(self) -> WorkerReport | None:
+        """What became of the work that was under way when the worker was told to end; None until it has ended."""
+        return self._report
 
     def stop(self) -> None:
         """Ask the worker to end: no more polls, and `grace` for what runs. Returns at once."""
-        self._stopped = True
-        if self._tree is not None:
-            self._tree.stop()
+        self._stop_within(self._plan.options.grace)
 
     async def run(self, *, task_status: TaskStatus[Worker] = anyio.TASK_STATUS_IGNORED) -> None:
         """Work until `stop` or until cancelled; `await tg.start(worker.run)` waits until the worker polls.
@@ -170,27 +198,17 @@ class Worker:
             Unauthenticated: The server does not accept the client's token.
             PermissionDenied: The token is not good for this organisation.
             FailedPrecondition: The server refuses the worker for what it registers.
+            ServerUnavailable: The server cannot be reached, and `reconnect` has given up.
         """
-        # Whatever speaks the protocol is loaded only by those who are about to: it takes longer than all the rest.
-        from flovyn.worker.tree import Tree
-
-        if self._entered:
-            raise UsageError(f"worker {self.name} has run already; make a new Worker to run again")
-        self._entered = True
-        arm_tripwires()
-        ready = _Once(lambda: task_status.started(self))
-        with self._gauges.count("internal_tasks"), unwrapped():
-            async with self._connection() as transport:
-                self._tree = Tree(self._plan, transport, self._gauges)
-                if self._stopped:
-                    self._tree.stop()
-                await self._tree.run(ready)
+        with opened():
+            await self._run(task_status=task_status)
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
+            stack.enter_context(opened())
             stack.enter_context(unwrapped())
             self._group = await stack.enter_async_context(anyio.create_task_group())
-            await self._group.start(self.run)
+            await self._group.start(self._run)
             self._block = stack.pop_all()
         return self
 
@@ -202,9 +220,53 @@ class Worker:
         elif not holds_cancellation(error):
             # The block's own error is kept from the group, which would wrap it. A cancellation is not: it may be the
             # group's, because the worker failed.
-            self._group.cancel_scope.cancel("the worker's block was left by an error")
+            self._stop_within(0.0)
             kind = error = traceback = None
         return self._block.__aexit__(kind, error, traceback)
+
+    # --- one run ----------------------------------------------------------------------------
+
+    async def _run(self, *, task_status: TaskStatus[Worker]) -> None:
+        if self._entered:
+            raise UsageError(f"worker {self.name} has run already; make a new Worker to run again")
+        self._entered = True
+        arm_tripwires()
+        ready = _Once(lambda: task_status.started(self))
+        told = partial(self._stop_within, self._plan.options.cancel_grace)
+        with self._gauges.count("internal_tasks"), unwrapped():
+            async with anyio.create_task_group() as group:
+                group.start_soon(listen, told)
+                with anyio.CancelScope() as scope:
+                    await self._live(scope, ready)
+                group.cancel_scope.cancel()
+
+    async def _live(self, scope: anyio.CancelScope, ready: Callable[[], None]) -> None:
+        """Everything that the worker does. While it works, a cancellation from outside is only told to it."""
+        async with resources_of(self._lifespan) as resources:
+            scope.shield = True
+            try:
+                # The lifespan may cancel what it is around, in its own nursery. Its resources are gone then.
+                await protected(partial(self._work, resources, ready), partial(self._stop_within, 0.0))
+            finally:
+                scope.shield = False
+                self._ledger.begin()
+                self._report = self._ledger.report()
+                logger.info("worker %s has ended: %s", self.name, self._report)
+
+    async def _work(self, resources: Resources, ready: Callable[[], None]) -> None:
+        # Whatever speaks the protocol is loaded only by those who are about to: it takes longer than all the rest.
+        from flovyn.worker.tree import Tree
+
+        async with self._connection() as transport:
+            self._tree = Tree(self._plan, transport, resources, self._gauges, self._ledger)
+            if self._grace is not None:
+                self._tree.stop(self._grace)
+            await self._tree.run(ready)
+
+    def _stop_within(self, grace: float) -> None:
+        self._grace = grace if self._grace is None else min(grace, self._grace)
+        if self._tree is not None:
+            self._tree.stop(self._grace)
 
 
 class _Once:
@@ -225,11 +287,8 @@ def _workflow(given: AnyWorkflow[..., Any]) -> Workflow[..., Any]:
     return definition_of(given)
 
 
-def _task(given: Task[..., Any]) -> Task[..., Any]:
-    # Whoever writes without a type checker puts anything here.
-    if not isinstance(given, Task):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise DefinitionError(f"{given!r} is no task: decorate the function with @task")
-    return given
+def _task(given: AnyTask[..., Any]) -> Task[..., Any]:
+    return task_of(given)
 
 
 def _checked(option: str, given: Iterable[G], definition: Callable[[G], D]) -> tuple[D, ...]:

@@ -11,6 +11,7 @@ from flovyn.errors import ServerError, TransportError
 from flovyn.wire import methods
 from flovyn.wire.messages.flovyn import v1 as pb
 from flovyn.worker.claims import claim_of
+from flovyn.worker.report import WorkItem
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from flovyn.wire.transport import Transport
     from flovyn.worker.execution import Executions
     from flovyn.worker.polling import PollIdentity
+    from flovyn.worker.report import Ledger
+    from flovyn.worker.slots import Slot
     from flovyn.worker.statistics import Gauges
 
 __all__ = ["ClaimedWorkflow", "WorkflowRunner"]
@@ -39,7 +42,7 @@ class ClaimedWorkflow:
 class WorkflowRunner:
     """Claims activations and runs each in a scope of its own."""
 
-    __slots__ = ("_executions", "_gauges", "_identity", "_kinds", "_running", "_transport")
+    __slots__ = ("_executions", "_gauges", "_identity", "_kinds", "_ledger", "_running", "_stopping", "_transport")
 
     def __init__(
         self,
@@ -48,13 +51,16 @@ class WorkflowRunner:
         kinds: Sequence[str],
         *,
         identity: PollIdentity,
+        ledger: Ledger,
         gauges: Gauges,
     ) -> None:
         self._transport = transport
         self._executions = executions
         self._kinds = list(kinds)
         self._identity = identity
+        self._ledger = ledger
         self._gauges = gauges
+        self._stopping: str | None = None
         self._running: dict[ClaimedWorkflow, None] = {}
 
     async def poll(self) -> ClaimedWorkflow | None:
@@ -77,14 +83,28 @@ class WorkflowRunner:
         for claimed in self._running:
             claimed.scope.cancel(reason)
 
-    async def run(self, claimed: ClaimedWorkflow) -> None:
+    def stop_all(self, reason: str) -> None:
+        """End all activations, and each that is still to begin."""
+        self._stopping = reason
+        self.lose_all(reason)
+
+    async def run(self, claimed: ClaimedWorkflow, slot: Slot) -> None:
         """Run one activation."""
+        await slot.held()
         self._running[claimed] = None
+        if self._stopping is not None:
+            claimed.scope.cancel(self._stopping)
+        reason: str | None = None
         try:
             with self._gauges.count("running_workflows"), claimed.scope:
                 await self._executions.execute(claimed.polled, claimed.claim)
+            if claimed.scope.cancelled_caught:
+                reason = self._stopping or "it was lost"
         except (ServerError, TransportError) as error:
             # Nothing is lost: the server hands the workflow out again once it misses us.
             logger.warning("workflow %s (%s) was interrupted: %s", claimed.polled.id, claimed.polled.kind, error)
+            reason = str(error)
         finally:
             del self._running[claimed]
+        item = WorkItem("workflow", claimed.polled.kind, claimed.polled.id, reason)
+        (self._ledger.finished if reason is None else self._ledger.cancelled)(item)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from uuid import UUID
 
-    from flovyn.definitions import AnyWorkflow, ClassParts, Promise, Signal, StateKey, Task
+    from flovyn.definitions import AnyTask, AnyWorkflow, ClassParts, Promise, Signal, StateKey
     from flovyn.replay import Execution
     from flovyn.workflow.handles import ChildHandle, TaskHandle
     from flovyn.workflow.promises import PromiseHandle
@@ -165,13 +165,13 @@ class WorkflowContext:
 
     # --- tasks and children -----------------------------------------------------------------
 
-    async def schedule(self, task: Task[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    async def schedule(self, task: AnyTask[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Run a task somewhere, durably, and wait for its result.
 
         Cancelling the scope around this call ends the wait and cancels the task on the server, as its `on_cancel` says.
 
         Args:
-            task: The definition; `task.options(...)` for another queue or time limit.
+            task: The task, a function or a class; `task.options(...)` for another queue or time limit.
             args: The task's arguments after its context.
             kwargs: The task's arguments by name.
 
@@ -186,13 +186,13 @@ class WorkflowContext:
         """
         return await scheduling.run_task(self._execution, task, args, kwargs)
 
-    def schedule_async(self, task: Task[P, R], *args: P.args, **kwargs: P.kwargs) -> TaskHandle[R]:
+    def schedule_async(self, task: AnyTask[P, R], *args: P.args, **kwargs: P.kwargs) -> TaskHandle[R]:
         """Have a task run somewhere, durably, and go on at once.
 
         The task belongs to the scope around this call: cancelling that cancels the task, as its `on_cancel` says.
 
         Args:
-            task: The definition; `task.options(...)` for another queue or time limit.
+            task: The task, a function or a class; `task.options(...)` for another queue or time limit.
             args: The task's arguments after its context.
             kwargs: The task's arguments by name.
 

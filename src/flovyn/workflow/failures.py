@@ -25,6 +25,7 @@ __all__ = ["child_error", "promise_error", "task_error"]
 # What a server or another SDK writes that has no envelope to tell more with (spec of the platform, tasks).
 _CANCELLED: Final = frozenset({"Task cancelled", "Cancelled"})
 _TIMED_OUT: Final = frozenset({"Task timed out", "Task execution timed out", "Task exceeded deadline"})
+_LIMITS: Final = frozenset({"start_to_close", "heartbeat_timeout"})  # what a worker of ours gives as a reason
 _CHILD_CANCELLED: Final = frozenset({"Child workflow cancelled", "Workflow cancelled", "Cancelled"})
 
 
@@ -38,8 +39,10 @@ def task_error(event: Event, kind: str) -> ExecutionError:
     # A text that tells the type of an exception is a body's own, whatever its message happens to be.
     if info.type is None and info.message in _CANCELLED:
         return TaskCancelled(info.reason or info.message, task_id=data.task, kind=kind)
-    if info.type in {None, "TimeoutError"} and info.message in _TIMED_OUT:
+    if info.type is None and info.message in _TIMED_OUT:
         return TaskTimeout(info.message, task_id=data.task, kind=kind)
+    if info.type == "TimeoutError" and info.reason in _LIMITS:
+        return TaskTimeout(info.message, task_id=data.task, kind=kind, limit=info.reason)
     return TaskFailed(
         str(info),
         task_id=data.task,

@@ -5,14 +5,14 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
-from flovyn.definitions import definition_of
+from flovyn.definitions import definition_of, task_of
 from flovyn.replay.waits import waits_for_child, waits_for_task
 from flovyn.workflow.failures import child_error, task_error
 from flovyn.workflow.handles import ChildHandle, TaskHandle
 from flovyn.workflow.waiting import begin, enter, is_open, seen_off, settled
 
 if TYPE_CHECKING:
-    from flovyn.definitions import AnyWorkflow, Task, Workflow
+    from flovyn.definitions import AnyTask, AnyWorkflow, Task, Workflow
     from flovyn.replay import Execution
     from flovyn.replay.children import Child
 
@@ -35,10 +35,11 @@ def whole_seconds(time: timedelta | None) -> int | None:
     return None if time is None else -(-time // _SECOND)
 
 
-async def run_task(execution: Execution, task: Task[P, R], args: Any, kwargs: Any) -> R:
+async def run_task(execution: Execution, target: AnyTask[P, R], args: Any, kwargs: Any) -> R:
     """Schedule a task and wait for it."""
     if not is_open(execution):
         await enter(execution, "schedule a task")
+    task = task_of(target)
     task_id = _schedule(execution, task, args, kwargs)
     given_up = False
 
@@ -55,9 +56,10 @@ async def run_task(execution: Execution, task: Task[P, R], args: Any, kwargs: An
     raise await seen_off(execution, task_error(event, task.kind), stays=given_up)
 
 
-def begin_task(execution: Execution, task: Task[P, R], args: Any, kwargs: Any) -> TaskHandle[R]:
+def begin_task(execution: Execution, target: AnyTask[P, R], args: Any, kwargs: Any) -> TaskHandle[R]:
     """Schedule a task."""
     begin(execution, "schedule a task")
+    task = task_of(target)
     return TaskHandle(execution, task, _schedule(execution, task, args, kwargs))
 
 

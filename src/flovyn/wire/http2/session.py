@@ -87,6 +87,7 @@ class Session:
         self._on_ready = on_ready
         self._ready = Flag()
         self.termination: Termination | None = None
+        self._over = Flag()
         self._heard = Flag()
         self._last_heard = 0.0
         self._silent = True
@@ -95,6 +96,15 @@ class Session:
     def usable(self) -> bool:
         """Whether new calls may begin on this connection."""
         return self.processor.settings_received and self.processor.ending is None
+
+    async def over(self) -> None:
+        """Waits until the connection is over."""
+        await self._over.wait()
+
+    def hang_up(self, reason: str) -> None:
+        """Ends the connection, as if it had broken."""
+        self._end(f"this side hung up: {reason}")
+        self._scope.cancel()
 
     async def run(self) -> None:
         """Lives until the connection is over; closes it before returning. Raises nothing but cancellation."""
@@ -194,6 +204,7 @@ class Session:
         """Tells every stream, once."""
         if self.termination is None:
             self.termination = termination
+            self._over.set()
             self.processor.end(termination)
             self._set_ready()
 
