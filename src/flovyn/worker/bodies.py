@@ -137,14 +137,17 @@ async def _call(
     def make_context(bridge: Bridge) -> SyncTaskContext:
         return SyncTaskContext(task_execution_id=kit.task_id, kind=definition.kind, desk=desk, bridge=bridge, **facts)
 
-    value = await run_in_thread(attempt, threads, make_context, lambda context: definition.fn(context, *args, **kwargs))
-    if inspect.iscoroutine(value):
-        value.close()
-        raise DefinitionError(
-            f"{definition!r} is a plain function, so it ran in a thread, but it returned a coroutine; "
-            "decorate the `async def` function itself, or make what wraps it an `async def`"
-        )
-    return value
+    def body(context: SyncTaskContext) -> Any:
+        value = definition.fn(context, *args, **kwargs)
+        if inspect.iscoroutine(value):
+            value.close()
+            raise DefinitionError(
+                f"{definition!r} is a plain function, so it ran in a thread, but it returned a coroutine; "
+                "decorate the `async def` function itself, or make what wraps it an `async def`"
+            )
+        return value
+
+    return await run_in_thread(attempt, threads, make_context, body)
 
 
 async def _is_own(error: BaseException, attempt: Attempt) -> bool:
