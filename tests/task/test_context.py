@@ -22,8 +22,8 @@ def test_first_reason_stands() -> None:
     cancellation = Cancellation()
     context = TaskContext(task_execution_id="t1", kind="charge", cancellation=cancellation)
     cancellation.request("order withdrawn")
-    cancellation.request("the worker is stopping")
-    assert (context.is_cancelled, context.cancel_reason) == (True, "order withdrawn")
+    cancellation.request("the worker is stopping", cause="stopping")
+    assert (context.is_cancelled, context.cancel_reason, context.cancel_cause) == (True, "order withdrawn", "cancelled")
     with pytest.raises(TaskCancelled) as caught:
         context.check_cancellation()
     assert (caught.value.message, caught.value.task_id, caught.value.kind) == ("order withdrawn", "t1", "charge")

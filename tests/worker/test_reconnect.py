@@ -121,8 +121,12 @@ async def test_a_function_of_ones_own_is_told_of_the_outage() -> None:
 async def test_a_function_that_returns_no_wait_ends_the_worker(wait: Any) -> None:
     server = FakeServer()
     server.refuse("RegisterWorker", AWAY)
+
+    def strategy(outage: Outage) -> Any:
+        return wait
+
     with anyio.fail_after(5), pytest.raises(UsageError, match="return seconds to wait, or None to give up$"):
-        await a_worker(server, lambda outage: wait).run()
+        await a_worker(server, strategy).run()
 
 
 async def test_a_function_that_fails_ends_the_worker_with_its_error() -> None:

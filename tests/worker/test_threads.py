@@ -84,9 +84,13 @@ async def test_threads_of_users_do_not_keep_tasks_waiting() -> None:
     server = FakeServer()
     release = threading.Event()
     limiter = anyio.to_thread.current_default_thread_limiter()
+
+    async def block() -> None:
+        await anyio.to_thread.run_sync(release.wait)
+
     async with working(server, square), anyio.create_task_group() as tg:
         for _ in range(int(limiter.total_tokens)):
-            tg.start_soon(anyio.to_thread.run_sync, release.wait)
+            tg.start_soon(block)
         await server.until(lambda: limiter.available_tokens == 0)
         server.offer("t1", "square", b"3")
         assert await outcome(server) == b"9"

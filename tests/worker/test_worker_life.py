@@ -37,7 +37,7 @@ QUICK = ExponentialReconnect(initial=0.001, maximum=0.01)
 NOTHING = WorkerStatistics(running_workflows=0, running_tasks=0, open_polls=0, internal_tasks=0)
 
 
-@task(description="Doubles.", tags=["math"])
+@task(description="Doubles.", tags=["math"], version="1.2.0", cancellable=False, streaming=True)
 async def double(ctx: TaskContext, number: int) -> int:
     return number * 2
 
@@ -149,7 +149,8 @@ async def test_registration_says_what_the_worker_can_do() -> None:
     assert flow.timeout_seconds is None
     assert (flow.input_schema, flow.output_schema) == (b'{"type":"integer"}', b'{"type":"integer"}')
     (job,) = request.tasks
-    assert (job.kind, job.description, job.tags) == ("double", "Doubles.", ["math"])
+    assert (job.kind, job.description, job.tags, job.cancellable) == ("double", "Doubles.", ["math"], False)
+    assert job.metadata == b'{"version":"1.2.0","streaming":true}'
     assert (job.input_schema, job.output_schema) == (b'{"type":"integer"}', b'{"type":"integer"}')
     poll: pb.PollRequest = server.seen("PollWorkflow")[0].request
     assert (poll.worker_id, poll.org_id, poll.queue) == ("w", ORG, "q")

@@ -219,6 +219,9 @@ class TaskContext(TaskFacts):
     async def get(self, key: StateKey[T]) -> T | None: ...
 
     @overload
+    async def get(self, key: StateKey[T], default: T) -> T: ...
+
+    @overload
     async def get(self, key: StateKey[T], default: D) -> T | D: ...
 
     @overload

@@ -197,6 +197,9 @@ class SyncTaskContext(TaskFacts):
     def get(self, key: StateKey[T]) -> T | None: ...
 
     @overload
+    def get(self, key: StateKey[T], default: T) -> T: ...
+
+    @overload
     def get(self, key: StateKey[T], default: D) -> T | D: ...
 
     @overload
