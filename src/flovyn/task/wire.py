@@ -36,7 +36,7 @@ class WireDesk:
         task_id: The task.
         workflow_id: The workflow that it belongs to; empty if it stands alone.
         claim: The metadata to send with every call.
-        pump: Sends what is told.
+        pump: The task's pump, which is made when it is first asked for.
         notes: What this claim's heartbeats have said, which may still be on its way.
         beat: Told of each heartbeat.
         pause: Seconds to wait after so many failures in a row, counted from 0.
@@ -49,7 +49,7 @@ class WireDesk:
         workflow_id: str,
         claim: Mapping[str, str],
         *,
-        pump: Pump,
+        pump: Callable[[], Pump],
         notes: dict[str, bytes],
         beat: Callable[[], None],
         pause: Callable[[int], float],
@@ -63,27 +63,29 @@ class WireDesk:
         self._beat = beat
         self._pause = pause
         self._numbers = itertools.count()
-        self._in_order = anyio.Lock(fast_acquire=True)
+        self._in_order: anyio.Lock | None = None
 
     # --- told -------------------------------------------------------------------------------
 
     def progress(self, fraction: float, details: str) -> None:
         request = pb.ReportProgressRequest(task_execution_id=self._task_id, progress=fraction, details=details)
-        self._pump.outbox.put(Message(methods.REPORT_PROGRESS, request, latest="progress"))
+        self._pump().outbox.put(Message(methods.REPORT_PROGRESS, request, latest="progress"))
 
     def log(self, level: LogLevel, message: str) -> None:
         request = pb.LogMessageRequest(task_execution_id=self._task_id, level=level, message=message)
-        self._pump.outbox.put(Message(methods.LOG_MESSAGE, request))
+        self._pump().outbox.put(Message(methods.LOG_MESSAGE, request))
 
     def heartbeat(self, details: bytes | None) -> None:
         self._beat()
         if details is not None:
             self._notes[HEARTBEAT_KEY] = details
             request = pb.SetStateRequest(task_execution_id=self._task_id, key=HEARTBEAT_KEY, value=details)
-            self._pump.outbox.put(Message(methods.SET_STATE, request, latest="heartbeat"))
+            self._pump().outbox.put(Message(methods.SET_STATE, request, latest="heartbeat"))
 
     async def stream(self, kind: pb.StreamEventType, payload: str) -> None:
         # Whoever waits for room keeps those behind waiting, so that the numbers come in order.
+        if self._in_order is None:
+            self._in_order = anyio.Lock(fast_acquire=True)
         async with self._in_order:
             request = pb.StreamTaskDataRequest(
                 task_execution_id=self._task_id,
@@ -93,7 +95,7 @@ class WireDesk:
                 payload=payload,
                 timestamp_ms=time.time_ns() // 1_000_000,
             )
-            await self._pump.outbox.put_event(Message(methods.STREAM_TASK_DATA, request))
+            await self._pump().outbox.put_event(Message(methods.STREAM_TASK_DATA, request))
 
     # --- asked ------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import anyio
 
 from flovyn.task import Cancellation
+from flovyn.wire.http2.flag import Flag
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -31,7 +32,7 @@ class Attempt:
     Attributes:
         cancellation: What its context knows of its end.
         scope: What is around the body. A body in a thread is shielded from it: only its context tells it.
-        over: Set when nobody waits for the body any more.
+        over: Up when nobody waits for the body any more.
         late: The limit that it was over, if it was over one.
         abandoned: Whether its body went on for too long after it was cancelled.
         thread_running: Whether a thread of this attempt runs; written by that thread.
@@ -55,7 +56,7 @@ class Attempt:
         self.number: int = number
         self.cancellation: Cancellation = Cancellation()
         self.scope: anyio.CancelScope = anyio.CancelScope()
-        self.over: anyio.Event = anyio.Event()
+        self.over: Flag = Flag()
         self.late: LimitName | None = None
         self.abandoned: bool = False
         self.thread_running: bool = False

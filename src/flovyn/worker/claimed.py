@@ -70,10 +70,9 @@ class ClaimedTask:
         self._lost = False  # the server has ended it or given it away: there is nothing left to report
         self._abandoned = False  # a body went on for too long after it was cancelled
         self._given_up = False  # it was an asynchronous one, so nobody waits for what comes of it
-        self._alive = anyio.CancelScope()
         self._notes: dict[str, bytes] = {}
         self._nursery: TaskGroup
-        self._pump = Pump(kit.transport, self.task_id, claim, start=self._start, pause=_PAUSES.delay)
+        self._pump: Pump | None = None  # there once the body has said something
 
     @property
     def task_id(self) -> str:
@@ -109,7 +108,8 @@ class ClaimedTask:
                 else:
                     await self._conclude(outcome)
             finally:
-                self._pump.close()
+                if self._pump is not None:
+                    self._pump.close()
                 self._nursery.cancel_scope.cancel()
 
     # --- attempts ---------------------------------------------------------------------------
@@ -122,8 +122,9 @@ class ClaimedTask:
         number = self._info.execution_count  # a claim that a dead worker had was an attempt too
         retry = self._definition.retry
         while True:
-            with self._next_scope():
-                await self._slot.held()
+            if not self._slot.is_held:
+                with self._next_scope():
+                    await self._slot.held()
             if self._is_ended():
                 return None
             outcome = await self._make(number)
@@ -205,12 +206,11 @@ class ClaimedTask:
     async def _give_up(self, attempt: Attempt) -> None:
         """Let go of everything that an asynchronous body holds which nothing can end, but of the body itself."""
         self._given_up = True
-        self._alive.cancel("the body was abandoned")
         self._kit.given_up(self)
         self._slot.close()
         if attempt.late is not None and self._ended is None:
             # No further attempt: two of them would run at once.
-            await self._pump.drain(_LAST_WORDS)
+            await self._drain()
             await self._kit.reporter.fail(self.task_id, late_failure(self._definition, attempt).text, self._claim)
 
     # --- the end ----------------------------------------------------------------------------
@@ -224,7 +224,7 @@ class ClaimedTask:
                 self._kit.ledger.cancelled(self._item(reason))
             return
         # First what the body said: who reads along stops reading when the task has ended.
-        await self._pump.drain(_LAST_WORDS)
+        await self._drain()
         if isinstance(outcome, Value):
             told = await self._kit.reporter.complete(self.task_id, outcome.output, self._claim)
         else:
@@ -234,14 +234,20 @@ class ClaimedTask:
         else:
             self._kit.ledger.cancelled(self._item("its end could not be reported"))
 
+    async def _drain(self) -> None:
+        if self._pump is not None:
+            await self._pump.drain(_LAST_WORDS)
+
     # --- beside the body --------------------------------------------------------------------
 
     async def _keep_alive(self) -> None:
         """Tell the server that the task is alive, until it does not want to hear of it any more."""
         request = pb.HeartbeatRequest(task_execution_id=self.task_id)
-        with self._kit.gauges.count("internal_tasks"), self._alive:
+        with self._kit.gauges.count("internal_tasks"):
             while True:
                 await anyio.sleep(self._kit.heartbeat_interval)
+                if self._given_up:
+                    return
                 try:
                     await self._kit.transport.unary(methods.HEARTBEAT, request, metadata=self._claim)
                 except (FailedPrecondition, NotFound) as refusal:
@@ -252,6 +258,11 @@ class ClaimedTask:
                 except FlovynError as error:
                     # Whether the server is away is the session's business.
                     logger.debug("no heartbeat for task %s: %s", self.task_id, error)
+
+    def _get_pump(self) -> Pump:
+        if self._pump is None:
+            self._pump = Pump(self._kit.transport, self.task_id, self._claim, start=self._start, pause=_PAUSES.delay)
+        return self._pump
 
     def _start(self, function: Callable[[], Any]) -> None:
         self._nursery.start_soon(self._counted, function)
@@ -269,7 +280,7 @@ class ClaimedTask:
             self.task_id,
             self._info.workflow_execution_id,
             self._claim,
-            pump=self._pump,
+            pump=self._get_pump,
             notes=self._notes,
             beat=attempt.beat,
             pause=_PAUSES.delay,

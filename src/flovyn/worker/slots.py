@@ -22,19 +22,19 @@ class Slots:
         self._limit = limit
         self._taken = 0
         self._waiting: deque[Slot] = deque()
-        self._changed = anyio.Event()
+        self._changed: anyio.Event | None = None  # there while somebody waits for it
         self.open: int = 0
         """How many pieces of work are under way, with a slot or between two."""
 
     async def free(self) -> None:
         """Wait until one is free and nobody waits for it."""
         while self._taken >= self._limit:
-            await self._changed.wait()
+            await self._change()
 
     async def idle(self) -> None:
         """Wait until no piece of work is under way."""
         while self.open:
-            await self._changed.wait()
+            await self._change()
 
     def slot(self) -> Slot:
         """One for a new piece of work; taken at once if one is free."""
@@ -57,48 +57,58 @@ class Slots:
             self._waiting.popleft().grant()
         else:
             self._taken -= 1
-        self._change()
+        self._tell()
 
     def close(self) -> None:
         self.open -= 1
-        self._change()
+        self._tell()
 
-    def _change(self) -> None:
-        self._changed.set()
-        self._changed = anyio.Event()
+    async def _change(self) -> None:
+        if self._changed is None:
+            self._changed = anyio.Event()
+        await self._changed.wait()
+
+    def _tell(self) -> None:
+        changed, self._changed = self._changed, None
+        if changed is not None:
+            changed.set()
 
 
 class Slot:
     """The slot of one piece of work. It can be given back for a while, and claimed again."""
 
-    __slots__ = ("_closed", "_granted", "_slots")
+    __slots__ = ("_closed", "_slots", "_turn", "is_held")
 
     def __init__(self, slots: Slots) -> None:
         self._slots = slots
-        self._granted: anyio.Event | None = None
+        self._turn: anyio.Event | None = None  # there while it stands in line
         self._closed = False
+        self.is_held: bool = False
+        """Whether it is ours."""
 
     def claim(self) -> None:
         """Take it, or get in line for it."""
-        self._granted = anyio.Event()
-        if self._slots.claim(self):
-            self._granted.set()
+        self.is_held = self._slots.claim(self)
+        if not self.is_held:
+            self._turn = anyio.Event()
 
     async def held(self) -> None:
         """Wait until it is ours. Only after `claim`."""
-        assert self._granted is not None
-        if not self._granted.is_set():
-            await self._granted.wait()
+        if self._turn is not None:
+            await self._turn.wait()
 
     def grant(self) -> None:
-        assert self._granted is not None
-        self._granted.set()
+        """It is ours now."""
+        turn, self._turn = self._turn, None
+        self.is_held = True
+        if turn is not None:
+            turn.set()
 
     def release(self) -> None:
         """Give it back, or leave the line."""
-        granted, self._granted = self._granted, None
-        if granted is not None:
-            self._slots.release(self, held=granted.is_set())
+        if self.is_held or self._turn is not None:
+            self._slots.release(self, held=self.is_held)
+        self.is_held, self._turn = False, None
 
     def close(self) -> None:
         """The piece of work is not under way any more. May be said twice."""
