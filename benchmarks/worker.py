@@ -15,19 +15,18 @@ import sys
 import tempfile
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import anyio
 
 import flovyn
-from flovyn import TaskContext, Worker, WorkflowContext, task, workflow
+from flovyn import Client, TaskContext, Worker, WorkflowContext, task, workflow
 from flovyn.wire import methods
+from flovyn.wire.channel import Channel
 from flovyn.wire.messages.flovyn import v1 as pb
 
 if TYPE_CHECKING:
     from collections.abc import Generator
-
-    from flovyn import Client
 
 CANCELS = 100
 BACKENDS = {"asyncio": False, "asyncio+uvloop": True, "trio": False}
@@ -80,15 +79,16 @@ def server() -> Generator[tuple[str, str, str]]:
             process.communicate()
 
 
-async def idle(client: Client, seconds: float) -> None:
+async def idle(url: str, org_id: str, token: str, seconds: float) -> None:
     """Print what a worker does that has nothing to do."""
-    async with Worker(client, workflows=[gives_up], tasks=[endless]) as worker:
+    line = Channel(url, token=token)
+    client = Client(line, org_id=org_id, dial=lambda: line)
+    async with Worker(client, workflows=[gives_up], tasks=[endless]):
         await anyio.sleep(1)  # until it has settled
-        channel: Any = worker._tree._transport  # pyright: ignore[reportOptionalMemberAccess]
-        calls, cpu, began_at = channel.statistics().calls_started, time.process_time(), time.perf_counter()
+        calls, cpu, began_at = line.statistics().calls_started, time.process_time(), time.perf_counter()
         await anyio.sleep(seconds)
         passed = time.perf_counter() - began_at
-        rate = (channel.statistics().calls_started - calls) / passed
+        rate = (line.statistics().calls_started - calls) / passed
         share = (time.process_time() - cpu) / passed * 100
         print(f"    idle        {rate:6.2f} calls/s   {share:6.3f} % of a processor")
 
@@ -115,8 +115,8 @@ async def cancels(client: Client) -> None:
 
 async def measure(url: str, org_id: str, token: str, seconds: float) -> None:
     """Both."""
+    await idle(url, org_id, token, seconds)
     async with flovyn.connect(url, org_id=org_id, token=token) as client:
-        await idle(client, seconds)
         await cancels(client)
 
 

@@ -194,6 +194,24 @@ async def test_what_is_not_cancellable_goes_on() -> None:
     assert (server.completed, server.failed, len(server.seen("Heartbeat"))) == ({}, {}, 1)
 
 
+async def test_what_is_not_cancellable_makes_no_further_attempt_once_nobody_wants_it() -> None:
+    server = FakeServer()
+    server.refuse("Heartbeat", CANCELLED)
+    attempts: list[int] = []
+
+    @task(cancellable=False, retry=RetryPolicy(initial_interval=0))
+    async def pays(ctx: TaskContext) -> None:
+        attempts.append(ctx.attempt)
+        await server.until(lambda: server.seen("Heartbeat"))
+        await anyio.sleep(0.02)
+        raise ValueError("not yet")
+
+    async with working(server, pays, task_heartbeat_interval=0.01) as worker:
+        server.offer("t1", "pays")
+        await server.until(lambda: attempts and worker.statistics().running_tasks == 0)
+    assert (attempts, server.failed) == ([1], {})
+
+
 async def test_what_is_not_cancellable_ends_with_its_worker() -> None:
     began = anyio.Event()
     told: list[str | None] = []
@@ -287,7 +305,8 @@ async def test_a_worker_ends_with_an_async_body_that_does_not_end_only_when_it_d
         stubborn.release.set()
 
     async with anyio.create_task_group() as tg:
-        async with working(server, stubborn.task, grace=0.01, abandon_after=0.02) as worker:
+        options = {"grace": 0.01, "abandon_after": 0.02, "task_heartbeat_interval": 0.01}
+        async with working(server, stubborn.task, **options) as worker:
             server.offer("t1", "stubborn")
             await stubborn.began.wait()
             tg.start_soon(let_go)

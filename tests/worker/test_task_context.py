@@ -511,10 +511,11 @@ async def test_a_pump_is_there_only_for_who_speaks() -> None:
         await gate.wait()
 
     async with working(server, speaks) as worker:
-        quiet = worker.statistics().internal_tasks
+        # The worker itself, its session's heartbeat, its poller and its watch over the lease.
+        await server.until(lambda: worker.statistics().internal_tasks == 4)
         server.offer("t1", "speaks", b"false")
-        await server.until(lambda: worker.statistics().internal_tasks == quiet + 1)  # its heartbeat
+        await server.until(lambda: worker.statistics().internal_tasks == 5)  # the task's heartbeat
         server.offer("t2", "speaks", b"true")
-        await server.until(lambda: worker.statistics().internal_tasks == quiet + 3)
+        await server.until(lambda: worker.statistics().internal_tasks == 7)  # and a pump
         gate.set()
         await outcome(server, "t2")

@@ -78,8 +78,7 @@ class Outbox:
         """Take an event of the stream; waits for room, for a bounded time, and then drops it."""
         if len(self._events) >= _EVENTS and not self._full and not self.closed:
             with anyio.move_on_after(_WAIT_FOR_ROOM) as waiting:
-                while len(self._events) >= _EVENTS and not self.closed:
-                    await self._room.wait()
+                await self._has_room()
             self._full = waiting.cancelled_caught
         if self.closed:
             return
@@ -118,6 +117,10 @@ class Outbox:
         self._lines.clear()
         self._events.clear()
         self._make_room()
+
+    async def _has_room(self) -> None:
+        while len(self._events) >= _EVENTS and not self.closed:
+            await self._room.wait()
 
     def _make_room(self) -> None:
         self._full = False

@@ -59,9 +59,12 @@ class Pump:
     async def drain(self, seconds: float) -> None:
         """Wait until everything is sent, for a bounded time; what is left then is dropped."""
         with anyio.move_on_after(seconds):
-            while self._busy or len(self.outbox):
-                await self._idle.wait()
+            await self._emptied()
         self.close()
+
+    async def _emptied(self) -> None:
+        while self._busy or len(self.outbox):
+            await self._idle.wait()
 
     def close(self) -> None:
         """Drop what is left, and whatever is still to come."""

@@ -16,8 +16,6 @@ from flovyn.worker.groups import holds_cancellation, leaves
 from flovyn.worker.thread_bridge import run_in_thread
 
 if TYPE_CHECKING:
-    from anyio import CapacityLimiter
-
     from flovyn.definitions import Task
     from flovyn.task import Bridge, Desk
     from flovyn.task.facts import Facts
@@ -72,7 +70,7 @@ class ContextKit(Protocol):
 
 
 async def run_body(
-    definition: Task[..., Any], data: bytes, attempt: Attempt, kit: ContextKit, threads: CapacityLimiter
+    definition: Task[..., Any], data: bytes, attempt: Attempt, kit: ContextKit, threads: anyio.CapacityLimiter
 ) -> Outcome:
     """Run a task's function once.
 
@@ -127,7 +125,7 @@ async def _call(
     kwargs: dict[str, Any],
     attempt: Attempt,
     kit: ContextKit,
-    threads: CapacityLimiter,
+    threads: anyio.CapacityLimiter,
 ) -> Any:
     desk, facts = kit.desk(attempt), kit.facts(attempt, definition.shown(args, kwargs))
     if not definition.in_thread:

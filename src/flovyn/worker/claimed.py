@@ -128,7 +128,9 @@ class ClaimedTask:
             if self._is_ended():
                 return None
             outcome = await self._make(number)
-            if retry is None or not isinstance(outcome, Failure) or self._is_ended() or self._given_up:
+            if retry is None or not isinstance(outcome, Failure) or self._is_ended():
+                return outcome
+            if self._given_up or self._lost:
                 return outcome
             if outcome.final or number >= retry.max_attempts:
                 return outcome
@@ -217,12 +219,17 @@ class ClaimedTask:
 
     async def _conclude(self, outcome: Outcome) -> None:
         # An error that a cancelled body ends with is the cancellation's, not the task's.
-        if outcome is None or self._lost or (isinstance(outcome, Failure) and self._ended is not None):
+        if outcome is None or self._lost or (isinstance(outcome, Failure) and self._is_ended()):
             reason = "it was lost" if self._ended is None else self._ended[0]
             logger.info("task %s was cancelled: %s", self._name, reason)
             if not self._abandoned:
                 self._kit.ledger.cancelled(self._item(reason))
             return
+        # Whatever ends the worker: the work is done. Both waits are bounded, and short once the worker stops.
+        with anyio.CancelScope(shield=True):
+            await self._report(outcome)
+
+    async def _report(self, outcome: Value | Failure) -> None:
         # First what the body said: who reads along stops reading when the task has ended.
         await self._drain()
         if isinstance(outcome, Value):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from anyio import CapacityLimiter
+    import anyio
 
     from flovyn.serde.chain import CodecChain
     from flovyn.task import Resources
@@ -43,7 +43,7 @@ class TaskKit:
     reporter: Reporter
     ledger: Ledger
     gauges: Gauges
-    threads: CapacityLimiter
+    threads: anyio.CapacityLimiter
     resources: Resources
     heartbeat_interval: float
     abandon_after: float

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from anyio import CapacityLimiter
+import anyio
 
 from flovyn.errors import DefinitionError
 from flovyn.serde.envelope import format_error
@@ -69,7 +69,7 @@ class TaskRunner:
             gauges=gauges,
             # Bodies in threads share their limit with nobody, and their slots are limit enough: a thread that was
             # abandoned must not keep the next one from starting.
-            threads=CapacityLimiter(math.inf),
+            threads=anyio.CapacityLimiter(math.inf),
             resources=resources,
             heartbeat_interval=options.task_heartbeat_interval,
             abandon_after=options.abandon_after,

@@ -14,7 +14,6 @@ from flovyn.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from anyio import CapacityLimiter
     from anyio.from_thread import BlockingPortal
     from anyio.lowlevel import EventLoopToken
 
@@ -62,7 +61,7 @@ class ThreadBridge:
 
 async def run_in_thread(
     attempt: Attempt,
-    limiter: CapacityLimiter,
+    limiter: anyio.CapacityLimiter,
     make_context: Callable[[ThreadBridge], SyncTaskContext],
     body: Callable[[SyncTaskContext], Any],
 ) -> Any:
@@ -93,7 +92,7 @@ async def run_in_thread(
     async with anyio.from_thread.BlockingPortal() as portal:
         bridge = ThreadBridge(anyio.lowlevel.current_token(), portal)
         context = make_context(bridge)
-        with anyio.CancelScope(shield=True) as attempt.waiting_for_thread:
+        with anyio.CancelScope(shield=True) as attempt.waiting_for_thread:  # noqa: ASYNC912 - a thread is waited for
             try:
                 value = await anyio.to_thread.run_sync(run, abandon_on_cancel=True, limiter=limiter)
             except Exception as error:  # noqa: BLE001 - kept away from the portal's task group, which would wrap it

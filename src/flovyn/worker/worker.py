@@ -190,7 +190,9 @@ class Worker:
         """Ask the worker to end: no more polls, and `grace` for what runs. Returns at once."""
         self._stop_within(self._plan.options.grace)
 
-    async def run(self, *, task_status: TaskStatus[Worker] = anyio.TASK_STATUS_IGNORED) -> None:
+    async def run(  # noqa: ASYNC128 - `_run` says that it has started
+        self, *, task_status: TaskStatus[Worker] = anyio.TASK_STATUS_IGNORED
+    ) -> None:
         """Work until `stop` or until cancelled; `await tg.start(worker.run)` waits until the worker polls.
 
         Raises:
