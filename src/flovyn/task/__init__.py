@@ -1,4 +1,7 @@
-"""What task bodies are given: their context, in the event loop or in a thread."""
+"""What task bodies are given: their context, in the event loop or in a thread.
+
+What speaks the protocol for them (`pump`, `wire`) is imported by those who run tasks.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,8 @@ from flovyn.task.cancellation import CancelCause, Cancellation
 from flovyn.task.context import TaskContext
 from flovyn.task.desk import Desk, LogLevel
 from flovyn.task.facts import TaskFacts
-from flovyn.task.pump import Pump
 from flovyn.task.resources import Resources
 from flovyn.task.threads import Bridge, SyncTaskContext
-from flovyn.task.wire import WireDesk
 
 __all__ = [
     "Bridge",
@@ -17,10 +18,8 @@ __all__ = [
     "Cancellation",
     "Desk",
     "LogLevel",
-    "Pump",
     "Resources",
     "SyncTaskContext",
     "TaskContext",
     "TaskFacts",
-    "WireDesk",
 ]

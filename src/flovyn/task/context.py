@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from flovyn.definitions import StateKey
-    from flovyn.task.desk import LogLevel
+    from flovyn.task.desk import LogLevel, StreamKind
 
 __all__ = ["TaskContext"]
 
@@ -209,7 +209,7 @@ class TaskContext(TaskFacts):
         """Show something that went wrong, and that the task survives, to whoever follows it live."""
         await self._stream(streams.error_event(message, code))
 
-    async def _stream(self, event: streams.StreamEvent) -> None:
+    async def _stream(self, event: tuple[StreamKind, str]) -> None:
         await anyio.lowlevel.checkpoint()
         await self._desk.stream(*event)
 

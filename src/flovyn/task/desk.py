@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeAlias
+from typing import Final, Literal, Protocol, TypeAlias
 
-if TYPE_CHECKING:
-    from flovyn.wire.messages.flovyn import v1 as pb
-
-__all__ = ["LOG_LEVELS", "Desk", "LocalDesk", "LogLevel"]
+__all__ = ["LOG_LEVELS", "Desk", "LocalDesk", "LogLevel", "StreamKind"]
 
 LogLevel: TypeAlias = Literal["DEBUG", "INFO", "WARN", "ERROR"]
 """How much a line of a task's log matters, in the platform's words."""
+
+StreamKind: TypeAlias = Literal["token", "progress", "data", "error"]
+"""What an event of a task's stream is."""
 
 LOG_LEVELS: Final[tuple[LogLevel, ...]] = ("DEBUG", "INFO", "WARN", "ERROR")
 
@@ -37,7 +37,7 @@ class Desk(Protocol):
         """What a heartbeat said last, in this attempt or an earlier one."""
         ...
 
-    async def stream(self, kind: pb.StreamEventType, payload: str) -> None:
+    async def stream(self, kind: StreamKind, payload: str) -> None:
         """An event for whoever follows the task live; waits a moment for room."""
         ...
 
@@ -82,7 +82,7 @@ class LocalDesk:
     async def last_heartbeat(self) -> bytes | None:
         return self._details
 
-    async def stream(self, kind: pb.StreamEventType, payload: str) -> None: ...
+    async def stream(self, kind: StreamKind, payload: str) -> None: ...
 
     async def get(self, key: str) -> bytes | None:
         return self._state.get(key)

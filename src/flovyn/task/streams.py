@@ -1,49 +1,43 @@
-"""The events of a task's live stream, as the platform writes them."""
+"""The events of a task's live stream, as the platform writes them: their kind, and their payload as JSON."""
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any
 
 from flovyn import serde
 from flovyn.errors import UsageError
-from flovyn.wire.messages.flovyn import v1 as pb
 
-__all__ = ["StreamEvent", "data_event", "error_event", "fraction_of", "progress_event", "token_event"]
+if TYPE_CHECKING:
+    from flovyn.task.desk import StreamKind
 
-StreamEvent = tuple[pb.StreamEventType, str]
-"""The type of an event, and its payload as JSON."""
-
-_TOKEN: Final = pb.StreamEventType.TOKEN
-_PROGRESS: Final = pb.StreamEventType.PROGRESS
-_DATA: Final = pb.StreamEventType.DATA
-_ERROR: Final = pb.StreamEventType.ERROR
+__all__ = ["data_event", "error_event", "fraction_of", "progress_event", "token_event"]
 
 
-def token_event(text: str) -> StreamEvent:
+def token_event(text: str) -> tuple[StreamKind, str]:
     """A piece of text that is being written.
 
     Example:
         >>> token_event("Hel")[1]
         '{"type":"token","text":"Hel"}'
     """
-    return _TOKEN, _json({"type": "token", "text": text})
+    return "token", _json({"type": "token", "text": text})
 
 
-def progress_event(fraction: float, details: str | None) -> StreamEvent:
+def progress_event(fraction: float, details: str | None) -> tuple[StreamKind, str]:
     """How far the task is."""
     payload: dict[str, Any] = {"type": "progress", "progress": fraction_of(fraction)}
-    return _PROGRESS, _json(payload if details is None else {**payload, "details": details})
+    return "progress", _json(payload if details is None else {**payload, "details": details})
 
 
-def data_event(data: object) -> StreamEvent:
+def data_event(data: object) -> tuple[StreamKind, str]:
     """Whatever the body likes to show; raises `PayloadError` for what cannot be written as JSON."""
-    return _DATA, _json({"type": "data", "data": data})
+    return "data", _json({"type": "data", "data": data})
 
 
-def error_event(message: str, code: str | None) -> StreamEvent:
+def error_event(message: str, code: str | None) -> tuple[StreamKind, str]:
     """Something that went wrong and that the task survives."""
     payload = {"type": "error", "message": message}
-    return _ERROR, _json(payload if code is None else {**payload, "code": code})
+    return "error", _json(payload if code is None else {**payload, "code": code})
 
 
 def fraction_of(value: float) -> float:

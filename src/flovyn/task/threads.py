@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from flovyn.definitions import StateKey
-    from flovyn.task.desk import LogLevel
+    from flovyn.task.desk import LogLevel, StreamKind
 
 __all__ = ["Bridge", "SyncTaskContext"]
 
@@ -188,7 +188,7 @@ class SyncTaskContext(TaskFacts):
         """
         self._stream(streams.error_event(message, code))
 
-    def _stream(self, event: streams.StreamEvent) -> None:
+    def _stream(self, event: tuple[StreamKind, str]) -> None:
         self._ask(partial(self._desk.stream, *event))
 
     # --- state ------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import anyio
 import anyio.lowlevel
@@ -18,11 +18,18 @@ from flovyn.wire.messages.flovyn import v1 as pb
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from flovyn.task.desk import LogLevel
+    from flovyn.task.desk import LogLevel, StreamKind
     from flovyn.task.pump import Pump
     from flovyn.wire.transport import Method, Transport
 
 __all__ = ["WireDesk"]
+
+_KINDS: Final[Mapping[StreamKind, pb.StreamEventType]] = {
+    "token": pb.StreamEventType.TOKEN,
+    "progress": pb.StreamEventType.PROGRESS,
+    "data": pb.StreamEventType.DATA,
+    "error": pb.StreamEventType.ERROR,
+}
 
 Q = TypeVar("Q")
 R = TypeVar("R")
@@ -82,7 +89,7 @@ class WireDesk:
             request = pb.SetStateRequest(task_execution_id=self._task_id, key=HEARTBEAT_KEY, value=details)
             self._pump().outbox.put(Message(methods.SET_STATE, request, latest="heartbeat"))
 
-    async def stream(self, kind: pb.StreamEventType, payload: str) -> None:
+    async def stream(self, kind: StreamKind, payload: str) -> None:
         # Whoever waits for room keeps those behind waiting, so that the numbers come in order.
         if self._in_order is None:
             self._in_order = anyio.Lock(fast_acquire=True)
@@ -91,7 +98,7 @@ class WireDesk:
                 task_execution_id=self._task_id,
                 workflow_execution_id=self._workflow_id,
                 sequence=next(self._numbers),
-                type=kind,
+                type=_KINDS[kind],
                 payload=payload,
                 timestamp_ms=time.time_ns() // 1_000_000,
             )

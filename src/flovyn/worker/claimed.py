@@ -9,8 +9,9 @@ import anyio
 
 from flovyn.client import Backoff
 from flovyn.errors import CodecError, FailedPrecondition, FlovynError, NotFound, Unimplemented
-from flovyn.task import Pump, WireDesk
 from flovyn.serde.envelope import format_error
+from flovyn.task.pump import Pump
+from flovyn.task.wire import WireDesk
 from flovyn.wire import methods
 from flovyn.wire.messages.flovyn import v1 as pb
 from flovyn.wire.payloads import decoded
