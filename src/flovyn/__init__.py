@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flovyn.client import Backoff, Client, HistoryEvent, WorkflowHandle, connect
+from flovyn.client import Client, HistoryEvent, WorkflowHandle, connect
 from flovyn.errors import (
     AllFailed,
     AlreadyExists,
@@ -96,7 +96,6 @@ from flovyn.definitions import (
 __all__ = [
     "AllFailed",
     "AlreadyExists",
-    "Backoff",
     "ChannelOptions",
     "ChildHandle",
     "ChildWorkflowCancelled",

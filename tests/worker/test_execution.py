@@ -12,7 +12,6 @@ import anyio
 import pytest
 
 from flovyn import (
-    Backoff,
     ConnectionLost,
     DeterminismError,
     FailedPrecondition,
@@ -30,6 +29,7 @@ from flovyn import (
     task,
     workflow,
 )
+from flovyn.client import Backoff
 from flovyn.serde.codecs import CodecChain
 from flovyn.serde.envelope import parse_error
 from flovyn.wire import coding, methods

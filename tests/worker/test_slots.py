@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import anyio
 import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from flovyn.worker.slots import Slot, Slots
 
@@ -87,3 +89,59 @@ async def test_closing_twice_is_closing_once() -> None:
     first.close()
     first.close()
     assert (await holds(second), await is_free(slots), slots.open) == (True, False, 1)
+
+
+class Model(RuleBasedStateMachine):
+    """Any order of what pieces of work do with their slots."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.slots = Slots(2)
+        self.held: list[Slot] = []
+        self.line: list[Slot] = []
+        self.between: list[Slot] = []
+
+    def settle(self) -> None:
+        while self.line and len(self.held) < 2:
+            self.held.append(self.line.pop(0))
+
+    @rule()
+    def begin(self) -> None:
+        self.line.append(self.slots.slot())
+        self.settle()
+
+    @precondition(lambda self: self.held)
+    @rule(data=st.data())
+    def release(self, data: st.DataObject) -> None:
+        slot = self.held.pop(data.draw(st.integers(0, len(self.held) - 1)))
+        slot.release()
+        self.between.append(slot)
+        self.settle()
+
+    @precondition(lambda self: self.between)
+    @rule()
+    def claim(self) -> None:
+        slot = self.between.pop()
+        slot.claim()
+        self.line.append(slot)
+        self.settle()
+
+    @precondition(lambda self: self.held or self.line or self.between)
+    @rule(data=st.data())
+    def close(self, data: st.DataObject) -> None:
+        slot = data.draw(st.sampled_from([*self.held, *self.line, *self.between]))
+        for place in (self.held, self.line, self.between):
+            if slot in place:
+                place.remove(slot)
+        slot.close()
+        slot.close()
+        self.settle()
+
+    @invariant()
+    def who_holds_a_slot_is_who_should(self) -> None:
+        assert all(slot.is_held for slot in self.held)
+        assert not any(slot.is_held for slot in (*self.line, *self.between))
+        assert self.slots.open == len(self.held) + len(self.line) + len(self.between)
+
+
+TestModel = Model.TestCase

@@ -43,7 +43,7 @@ class PolledTask(NamedTuple):
 class TaskRunner:
     """Claims tasks and runs them."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts of a worker, by name
         self,
         transport: Transport,
         tasks: Sequence[Task[..., Any]],
