@@ -39,10 +39,10 @@ def task_error(event: Event, kind: str) -> ExecutionError:
     # A text that tells the type of an exception is a body's own, whatever its message happens to be.
     if info.type is None and info.message in _CANCELLED:
         return TaskCancelled(info.reason or info.message, task_id=data.task, kind=kind)
-    if info.type is None and info.message in _TIMED_OUT:
-        return TaskTimeout(info.message, task_id=data.task, kind=kind)
     if info.type == "TimeoutError" and info.reason in _LIMITS:
         return TaskTimeout(info.message, task_id=data.task, kind=kind, limit=info.reason)
+    if info.type in {None, "TimeoutError"} and info.message in _TIMED_OUT:
+        return TaskTimeout(info.message, task_id=data.task, kind=kind)
     return TaskFailed(
         str(info),
         task_id=data.task,
