@@ -248,6 +248,7 @@ class Stubborn:
             self.began.set()
             with anyio.move_on_after(10, shield=True):  # should the test fail, nothing else ends it
                 await self.release.wait()
+            ctx.log("INFO", "after all")
             return "after all"
 
         self.task = stubborn

@@ -10,6 +10,7 @@ import pytest
 
 import flovyn
 from flovyn import (
+    Client,
     DeadlineExceeded,
     FailedPrecondition,
     InvalidArgument,
@@ -26,6 +27,7 @@ from flovyn import (
     workflow,
 )
 from flovyn.server import serve
+from flovyn.wire.channel import Channel
 from worker.fakes import FakeServer, until
 from worker.test_outages import Line
 from worker.test_task_context import hold
@@ -248,15 +250,14 @@ async def test_an_idle_worker_makes_no_call_but_its_heartbeat() -> None:
     async def nothing(ctx: WorkflowContext) -> None: ...
 
     with anyio.fail_after(20):
-        async with serve() as at, flovyn.connect(at.url, org_id=at.org_id, token=at.token) as client:
+        async with serve() as at:
+            line = Channel(at.url, token=at.token)
+            client = Client(line, org_id=at.org_id, dial=lambda: line)
             async with Worker(client, workflows=[nothing], tasks=[double], heartbeat_interval=0.02) as worker:
                 await until(lambda: worker.statistics().open_polls == 2)
-                tree = worker._tree
-                assert tree is not None
-                channel: Any = tree._transport
-                before = channel.statistics().calls_started
+                before = line.statistics().calls_started
                 assert before == 3  # a registration, and a poll of each sort
-                await until(lambda: channel.statistics().calls_started >= before + 20)
-                after = channel.statistics()
+                await until(lambda: line.statistics().calls_started >= before + 20)
+                after = line.statistics()
             # All of them were heartbeats: the two polls are the same ones still.
             assert (after.active_calls, after.calls_failed, after.calls_cancelled) in ((2, 0, 0), (3, 0, 0))

@@ -300,7 +300,7 @@ async def test_overflow_leaves_a_gap_in_the_numbers_and_fails_nothing(
         assert await outcome(server) == b'"done"'
     sent = [(call.request.sequence, call.request.payload[-3:]) for call in server.seen("StreamTaskData")]
     assert sent == [(0, '0"}'), (1, '1"}'), (2, '2"}'), (3, '3"}'), (8, '8"}')]
-    assert "task t1: 4 log lines and stream events were not sent: the server was too slow, or away" in caplog.messages
+    assert caplog.messages == ["task t1: 4 log lines and stream events were not sent: the server was too slow, or away"]
 
 
 async def test_the_outcome_does_not_wait_long_for_what_cannot_be_sent(

@@ -68,6 +68,8 @@ class Pump:
 
     def close(self) -> None:
         """Drop what is left, and whatever is still to come."""
+        if self.outbox.closed:
+            return
         self.outbox.close()
         if self.outbox.dropped:
             logger.warning(

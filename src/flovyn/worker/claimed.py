@@ -215,6 +215,8 @@ class ClaimedTask:
             # No further attempt: two of them would run at once.
             await self._drain()
             await self._kit.reporter.fail(self.task_id, late_failure(self._definition, attempt).text, self._claim)
+        elif self._pump is not None:
+            self._pump.close()
 
     # --- the end ----------------------------------------------------------------------------
 
