@@ -89,6 +89,7 @@ from flovyn.definitions import (
     signal,
     task,
     task_by_kind,
+    task_of,
     workflow,
     workflow_by_kind,
 )
@@ -174,6 +175,7 @@ __all__ = [
     "signal",
     "task",
     "task_by_kind",
+    "task_of",
     "workflow",
     "workflow_by_kind",
 ]

@@ -97,29 +97,14 @@ class Declined(NonRetryableError): ...
 @task
 async def process(ctx: TaskContext, order: Order) -> list[str]:
     """Uses every call that a task has."""
-    calls: list[tuple[Method[Any, Any], Any]] = [
-        (methods.SET_STATE, pb.SetStateRequest(ctx.task_execution_id, "k", b'"%s"' % CANARY.encode())),
-        (methods.REPORT_PROGRESS, pb.ReportProgressRequest(ctx.task_execution_id, 0.5, f"half of {CANARY}")),
-        (methods.LOG_MESSAGE, pb.LogMessageRequest(ctx.task_execution_id, "INFO", f"read {CANARY}")),
-        (
-            methods.STREAM_TASK_DATA,
-            pb.StreamTaskDataRequest(
-                task_execution_id=ctx.task_execution_id,
-                workflow_execution_id=ctx.workflow_execution_id or "",
-                type=pb.StreamEventType.TOKEN,
-                payload=f'{{"type":"token","text":"{CANARY}"}}',
-            ),
-        ),
-    ]
-    for method, request in calls:
-        await CLIENT[0].transport.unary(method, request)
-    state = pb.GetStateRequest(ctx.task_execution_id, "k")
-    reply = await CLIENT[0].transport.unary(methods.GET_STATE, state)
-    assert reply.message.value == b'"%s"' % CANARY.encode()
+    await ctx.set("k", CANARY)
+    ctx.report_progress(0.5, f"half of {CANARY}")
+    ctx.log("INFO", f"read {CANARY}")
+    ctx.heartbeat({"row": CANARY})
+    await ctx.stream_token(CANARY)
+    await ctx.stream_data([CANARY])
+    assert await ctx.get("k") == CANARY
     return [*order.notes, CANARY]
-
-
-CLIENT: list[Client] = []
 
 
 @task
@@ -231,7 +216,6 @@ async def test_no_plaintext_is_on_the_wire_or_in_the_servers_file(tmp_path: Path
                 client,
                 tap,
             ):
-                CLIENT[:] = [client]
                 handle = await say_everything(client)
                 assert await handle.result() == EXPECTED
                 with pytest.raises(WorkflowFailed, match=CANARY) as caught:
@@ -269,7 +253,6 @@ async def test_the_same_without_codecs_does_show(tmp_path: Path) -> None:
     """That the test above can fail."""
     with anyio.fail_after(20):
         async with serve() as server, tapped(server, [], workflows=WORKFLOWS, tasks=[process, refuse]) as (client, tap):
-            CLIENT[:] = [client]
             handle = await say_everything(client)
             assert await handle.result() == EXPECTED
     showing = {name for name, data in tap.heard if CANARY.encode() in data}
@@ -408,8 +391,7 @@ async def test_an_outcome_that_cannot_be_encoded_is_tried_again(tmp_path: Path) 
     codecs: list[PayloadCodec] = [OffloadCodec(store, larger_than=1_000)]
     with anyio.fail_after(20):
         async with serve() as server, connected(server, codecs) as client:
-            soon = flovyn.Backoff(initial=0.001)
-            async with Worker(client, workflows=[asks], tasks=[makes], grace=1.0, reconnect=soon):
+            async with Worker(client, workflows=[asks], tasks=[makes], grace=1.0):
                 handle = await client.start(asks)
                 assert await handle.result() == CANARY * 100
     assert attempts == 3

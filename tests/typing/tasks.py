@@ -9,9 +9,22 @@ from typing import Any, assert_type
 import anyio
 from definitions import Order, Page, charge
 
-from flovyn import Client, StateKey, SyncTaskContext, Task, TaskContext, TaskHandle, Worker, WorkflowContext, task
-from flovyn.definitions import AnyTask, task_of
-from flovyn.worker import FixedReconnect, Outage, WorkerReport
+from flovyn import (
+    Client,
+    FixedReconnect,
+    Outage,
+    StateKey,
+    SyncTaskContext,
+    Task,
+    TaskContext,
+    TaskHandle,
+    Worker,
+    WorkerReport,
+    WorkflowContext,
+    task,
+    task_of,
+)
+from flovyn.definitions import AnyTask
 
 SEEN = StateKey[list[str]]("seen")
 
@@ -41,8 +54,8 @@ class Enlarge:
         return b""
 
 
-@task
-async def no_context() -> None: ...  # E: mypy[arg-type] pyright[reportArgumentType]
+@task  # E: mypy[arg-type] pyright[reportArgumentType,reportCallIssue,reportUntypedFunctionDecorator]
+async def no_context() -> None: ...
 
 
 def plain_functions() -> None:
