@@ -65,7 +65,8 @@ def tests(session: nox.Session) -> None:
     if missing:
         session.log("skipped, as not on this machine: Python " + ", ".join(missing))
     _install(session, "test")
-    # One more process than processors: a good part of the tests waits. A shorter profile is enough for the other Pythons.
+    # One more process than processors: a good part of the tests waits.
+    # The other Pythons get a shorter profile.
     profile = "ci" if session.python == REQUIRED else "quick"
     everything = [f"--numprocesses={(os.cpu_count() or 1) + 1}", f"--hypothesis-profile={profile}"]
     session.run("pytest", *(session.posargs or everything))

@@ -18,7 +18,7 @@ from uuid import uuid4
 import anyio
 import pytest
 
-from flovyn import Backoff, Client, TaskContext, Worker, WorkflowContext, task, workflow
+from flovyn import Client, ExponentialReconnect, TaskContext, Worker, WorkflowContext, task, workflow
 from flovyn.errors import ConnectionLost, NotFound, ServerUnavailable
 from flovyn.wire import coding, methods
 from flovyn.wire.channel import Channel
@@ -32,7 +32,7 @@ Q = TypeVar("Q")
 R = TypeVar("R")
 
 IN_FLIGHT = 40
-QUICK = Backoff(initial=0.01, maximum=0.1)
+QUICK = ExponentialReconnect(initial=0.01, maximum=0.1)
 LOST = (ConnectionLost, ServerUnavailable)
 
 
