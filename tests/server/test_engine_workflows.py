@@ -436,3 +436,18 @@ def test_nothing_comes_after_the_end(world: World) -> None:
         with pytest.raises(FailedPrecondition, match="has ended already: it is COMPLETED"):
             world.submit(run, complete(), claim=claim)
     assert world.types(run) == ["WORKFLOW_STARTED", "WORKFLOW_COMPLETED"]
+
+
+def test_a_run_has_ended_when_its_last_event_was_written(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = world.start()
+    claimed = world.claim()
+    assert claimed is not None
+
+    def ticking() -> int:
+        world.now += 1
+        return world.now
+
+    monkeypatch.setattr(world.engine.core, "clock", ticking)
+    world.submit(run, complete(), claim=claimed[1])
+    shown = world.engine.views.run(world.caller(), run)
+    assert shown.run.completed_at == shown.updated_at

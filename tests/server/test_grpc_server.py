@@ -397,7 +397,7 @@ async def test_the_clock_outlives_a_disk_that_fails_for_a_while(
 
 
 async def test_heartbeats_keep_the_work_of_a_busy_worker() -> None:
-    async with served(worker_timeout=0.3) as (server, client):
+    async with served(worker_timeout=1.0) as (server, client):
         registration = pb.WorkerRegistrationRequest(
             worker_name="w",
             org_id=server.org_id,
@@ -410,7 +410,7 @@ async def test_heartbeats_keep_the_work_of_a_busy_worker() -> None:
         run = await client.start()
         assert (await client.poll())[0] == run
         await client.history(run)
-        for _ in range(10):
+        for _ in range(12):
             await anyio.sleep(0.1)
             await client.channel.unary(methods.SEND_HEARTBEAT, pb.WorkerHeartbeatRequest(worker_id=reply.worker_id))
         async with connected(server) as other:

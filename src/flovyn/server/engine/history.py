@@ -60,17 +60,22 @@ class Closing(NamedTuple):
     error: str = ""
 
 
-def append(core: Core, run: RunRow, news: Sequence[Event], *, external: bool) -> None:
-    """Give the events the next numbers of the history; `external` ones did not come from the run's own commands."""
-    core.store.runs.append(run.n, rows(core, news, after=run.sequence))
+def append(core: Core, run: RunRow, news: Sequence[Event], *, external: bool) -> int:
+    """Give the events the next numbers of the history; `external` ones did not come from the run's own commands.
+
+    Returns:
+        When they were written.
+    """
+    now = core.clock()
+    core.store.runs.append(run.n, rows(news, now, after=run.sequence))
     run.sequence += len(news)
     if external:
         run.external_sequence = run.sequence
+    return now
 
 
-def rows(core: Core, news: Sequence[Event], *, after: int = 0) -> list[EventRow]:
+def rows(news: Sequence[Event], now: int, *, after: int = 0) -> list[EventRow]:
     """The events as a history keeps them, numbered from behind this one."""
-    now = core.clock()
     kept: list[EventRow] = []
     for sequence, event in enumerate(news, start=after + 1):
         message = pb.WorkflowEvent(sequence_number=sequence, event_type=event.type, event_data=event.data)
@@ -91,9 +96,8 @@ def end(core: Core, run: RunRow, closing: Closing) -> None:
 
     No other row of the parent may be in anybody's hands meanwhile: it would overwrite what is written here.
     """
-    append(core, run, [closing.event], external=False)
+    run.completed_at = append(core, run, [closing.event], external=False)
     run.status = closing.status
-    run.completed_at = core.clock()
     core.release(run.claim_token)
     run.claim_token = None
     run.cancel_due_at = None

@@ -107,5 +107,5 @@ def create(core: Core, prepared: Prepared, *more: Event) -> None:
     told = [prepared.started, *more]
     run.sequence = run.external_sequence = len(told)
     core.store.runs.insert(run, prepared.payload)
-    core.store.runs.append(run.n, history.rows(core, told))
+    core.store.runs.append(run.n, history.rows(told, run.created_at))
     core.make_ready("workflow", run.org_id, run.queue, run.kind)
