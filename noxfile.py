@@ -14,7 +14,7 @@ from pathlib import Path
 import nox
 
 nox.needs_version = ">=2025.5.1"
-nox.options.sessions = ["lint", "types", "proto", "tests", "conformance"]
+nox.options.sessions = ["lint", "types", "proto", "tests", "tests_lowest", "conformance"]
 nox.options.reuse_existing_virtualenvs = True
 
 ROOT = Path(__file__).parent
@@ -22,6 +22,7 @@ PROJECT = nox.project.load_toml("pyproject.toml")
 EXTRAS = ".[cli,encryption,otel,pydantic,server,trio,uvloop]"
 REQUIRED = "3.11"
 WANTED = ["3.11", "3.12", "3.13", "3.14"]
+PARALLEL = [f"--numprocesses={(os.cpu_count() or 1) + 1}"]  # one more than processors: a good part of the tests waits
 
 
 def _runs(interpreter: str, version: str) -> bool:
@@ -65,18 +66,17 @@ def tests(session: nox.Session) -> None:
     if missing:
         session.log("skipped, as not on this machine: Python " + ", ".join(missing))
     _install(session, "test")
-    # One more process than processors: a good part of the tests waits.
     # The other Pythons get a shorter profile.
     profile = "ci" if session.python == REQUIRED else "quick"
-    everything = [f"--numprocesses={(os.cpu_count() or 1) + 1}", f"--hypothesis-profile={profile}"]
-    session.run("pytest", *(session.posargs or everything))
+    session.run("pytest", *(session.posargs or [*PARALLEL, f"--hypothesis-profile={profile}"]))
 
 
 @nox.session(python=REQUIRED)
 def tests_lowest(session: nox.Session) -> None:
-    """The suite on the oldest versions that pyproject.toml allows."""
+    """The tests of what leans on others' insides, on the oldest versions that are allowed; `-- tests` for all tests."""
     _install(session, "test", constraints="constraints-lowest.txt")
-    session.run("pytest", *session.posargs)
+    leaning = ["tests/nursery", "tests/serde", "tests/wire"]
+    session.run("pytest", *(session.posargs or [*PARALLEL, "--hypothesis-profile=quick", *leaning]))
 
 
 @nox.session(python=REQUIRED)
