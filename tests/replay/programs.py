@@ -381,7 +381,9 @@ class Life:
 
     async def _scope(self, ctx: WorkflowContext, it: s.Scope, around: Scopes) -> None:
         deadline = float("inf") if it.seconds is None else anyio.current_time() + it.seconds
-        with anyio.CancelScope(deadline=deadline, shield=it.shield) as scope:
+        scope = anyio.CancelScope(deadline=deadline, shield=it.shield)
+        AROUND.set((ctx, (*around, scope)))  # its deadline is its own: a shielded one may have it after a cancellation
+        with scope:
             await self._block(ctx, it.body, (*around, scope))
         self._say("left", scope.cancel_called, scope.cancelled_caught)
 
