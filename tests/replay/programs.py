@@ -162,6 +162,7 @@ class Life:
             s.State: self._state,
             s.Draw: self._draw,
             s.Look: self._look,
+            s.Before: self._before,
             s.Patched: self._patched,
             s.CancelAround: self._cancel_around,
             s.MoveDeadline: self._move_deadline,
@@ -345,6 +346,9 @@ class Life:
         ctx.logger.info("event %d", len(self.trace))
         self._say("clock", anyio.current_time(), ctx.current_time())
         self._say("cancelled", ctx.is_cancellation_requested, ctx.cancel_reason)
+
+    async def _before(self, ctx: WorkflowContext, it: s.Before, around: Scopes) -> None:
+        await self._block(ctx, it.body, around)
 
     async def _patched(self, ctx: WorkflowContext, it: s.Patched, around: Scopes) -> None:
         new = ctx.patched(it.name)

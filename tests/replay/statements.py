@@ -143,6 +143,13 @@ class Look:
 
 
 @dataclass(frozen=True)
+class Before:
+    """What stood where code is patched now: one statement, as it is one afterwards."""
+
+    body: Block
+
+
+@dataclass(frozen=True)
 class Patched:
     name: str
     new: Block
@@ -242,7 +249,7 @@ def _before(block: Block) -> Block:
     statements: list[Any] = []
     for statement in block:
         if isinstance(statement, Patched):
-            statements += _before(statement.old)
+            statements.append(Before(_before(statement.old)))
         else:
             parts = _parts(statement)
             changed: dict[str, Any] = {
