@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from pathlib import Path
 from typing import Any
 
@@ -61,23 +60,6 @@ def test_no_page_reads_a_whole_table(of: str, wish: Wish, monkeypatch: pytest.Mo
         plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {query}", values)]
         assert [step for step in plan if re.match(r"SCAN (run|task)\b", step)] == []
         assert any(f"SEARCH {of} USING COVERING INDEX {of}_listed (org_id=?" in step for step in plan), plan
-
-
-@pytest.mark.parametrize("count", [3_000, pytest.param(100_000, marks=pytest.mark.deep)])
-def test_lists_stay_quick_however_much_is_stored(count: int) -> None:
-    world = World()
-    for n in range(count):
-        world.engine.workflows.start(world.caller(), Start("rare" if n == 7 else "order", b"{}"))
-    asked = (Wish(), Wish(kind="rare"), Wish(statuses=("FAILED",)), Wish("rare", ("PENDING",), "default"))
-    for wish in asked:
-        began = time.perf_counter()
-        page, total = ids(world, wish)
-        assert time.perf_counter() - began < 0.1
-        assert total == (1 if wish.kind else 0 if wish.statuses else count)
-        assert len(page) == min(total, 100)
-    began = time.perf_counter()
-    ids(world, window=Window(10, count - 5))
-    assert time.perf_counter() - began < 0.1
 
 
 def test_what_another_organisation_has_is_on_no_page() -> None:
