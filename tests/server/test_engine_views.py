@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from flovyn.errors import InvalidArgument, NotFound
-from flovyn.server.engine import Described, Start, TaskWanted
+from flovyn.server.engine import Described, TaskWanted
 from flovyn.server.store.listing import Window, Wish
 from flovyn.server.store.orgs import OrgRow
 from server.world import ORG, World, complete, fail, schedule, suspend
