@@ -13,6 +13,7 @@ import anyio.lowlevel
 from flovyn.errors import FlovynError, PermissionDenied, ServerUnavailable
 from flovyn.server import limits
 from flovyn.server.auth import USER_METHODS
+from flovyn.server.endings import Endings
 from flovyn.server.engine import Caller
 from flovyn.server.engine.validation import shown
 from flovyn.server.news import News
@@ -76,6 +77,7 @@ class Shell:
         self.engine = engine
         self.waiters: Waiters = Waiters()
         self.news: News = News()
+        self.endings: Endings = Endings()
         self._keys = keys
         self._alarm = anyio.Event()
         self._ending = False
@@ -118,6 +120,8 @@ class Shell:
         for ready in self.engine.take_ready():
             self.waiters.wake(ready)
             self.news.tell(ready)
+        for run_id in self.engine.take_ended():
+            self.endings.tell(run_id)
         if self.engine.next_at < self._asleep_until:
             self._alarm.set()
 
@@ -169,9 +173,21 @@ class Shell:
         source.give_back(claimed)
         self.settle()
 
+    async def ending(self, caller: Caller, run_id: str, seconds: float) -> None:
+        """Wait until a run has ended, but no longer than this.
+
+        Raises:
+            NotFound: There is no such execution in the caller's organisation.
+        """
+        if not self._ending and self.engine.workflows.is_to_end(caller, run_id):
+            self.settle()
+            with anyio.move_on_after(min(seconds, limits.POLL_CAP_S)):
+                await self.endings.wait(run_id)
+
     def end_polls(self) -> None:
         """Let every long poll, and every stream of notifications, end by itself."""
         self._ending = True
+        self.endings.wake_all()
         self.waiters.wake_all()
         self.news.end()
 
@@ -232,6 +248,7 @@ class Shell:
             batch.error = error
             self.engine.reload()
             self.waiters.wake_all()
+            self.endings.wake_all()
         batch.written.set()
         self.written.set()
         self.written = anyio.Event()

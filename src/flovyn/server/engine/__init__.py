@@ -1,8 +1,8 @@
 """The engine: pure transitions over a store and an injected clock. No I/O of its own, no waiting, no randomness.
 
 Every method is one step: it happens completely or, when it raises, not at all. What is ready to be polled afterwards is
-in `Engine.take_ready`, and `Engine.next_at` says when `Engine.tick` has something to do; acting on both is the shell's
-part.
+in `Engine.take_ready`, what has ended in `Engine.take_ended`, and `Engine.next_at` says when `Engine.tick` has
+something to do; acting on these is the shell's part.
 """
 
 from __future__ import annotations
@@ -103,6 +103,7 @@ class Engine:
                 core.leases.release(claim.token)
         self._restore()
         core.take_ready()
+        core.take_ended()
         core.due(core.clock())
         self._purge_at = core.clock()
 
@@ -121,6 +122,10 @@ class Engine:
     def take_ready(self) -> list[Ready]:
         """The work that became ready since this was last asked, in order."""
         return self.core.take_ready()
+
+    def take_ended(self) -> list[str]:
+        """The runs that have ended since this was last asked, in order."""
+        return self.core.take_ended()
 
     @property
     def next_at(self) -> float:

@@ -59,18 +59,20 @@ class Core:
         self.leases = leases
         self.due_at: float = math.inf
         self._ready: list[Ready] = []
+        self._ended: list[str] = []
         self._released: list[str] = []
 
     @contextmanager
     def transaction(self) -> Generator[None]:
-        """All changes inside happen together; what became ready or was released counts only if they did."""
-        before = len(self._ready)
+        """All changes inside happen together; what became ready, ended or was released counts only if they did."""
+        before, ended_before = len(self._ready), len(self._ended)
         self._released.clear()
         try:
             with self.store.transaction():
                 yield
         except BaseException:
             del self._ready[before:]
+            del self._ended[ended_before:]
             raise
         for token in self._released:
             self.leases.release(token)
@@ -88,6 +90,15 @@ class Core:
         """What became ready since this was last asked, in order."""
         ready, self._ready = self._ready, []
         return ready
+
+    def tell_end(self, run_id: str) -> None:
+        """Say that a run has ended."""
+        self._ended.append(run_id)
+
+    def take_ended(self) -> list[str]:
+        """The runs that have ended since this was last asked, in order."""
+        ended, self._ended = self._ended, []
+        return ended
 
     def due(self, at: int) -> None:
         """Say that the time of something comes at this moment."""

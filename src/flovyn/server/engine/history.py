@@ -102,6 +102,7 @@ def end(core: Core, run: RunRow, closing: Closing) -> None:
     run.claim_token = None
     run.cancel_due_at = None
     core.store.runs.save(run)
+    core.tell_end(run.id)
     core.store.timers.forget_run(run.n)
     core.store.promises.close_run(run.n)
     _cancel_tasks(core, run)

@@ -159,6 +159,15 @@ class Workflows:
             self._core.leases.confirm("workflow", run.n, caller.link, now)
         return self._core.store.runs.frames(run.n)
 
+    def is_to_end(self, caller: Caller, run_id: str) -> bool:
+        """Whether the history of an execution has no end yet, not even one that was retried.
+
+        Raises:
+            NotFound: There is no such execution in the caller's organisation.
+        """
+        run = self.find(caller, run_id)
+        return run.status not in history.ENDED and not self._core.store.runs.retries(run.n)
+
     def submit(
         self, caller: Caller, run_id: str, commands: Sequence[pb.WorkflowCommand], status: pb.WorkflowStatus
     ) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from flovyn.errors import Unimplemented
+from flovyn.errors import InvalidArgument, Unimplemented
 from flovyn.server.engine import Start
 from flovyn.server.shell import CLAIM_METADATA
 from flovyn.wire import methods
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from flovyn.server.shell import Shell
 
 __all__ = ["add"]
+
+_WAIT: Final = "flovyn-wait"
+"""The metadata by which a caller says for how many seconds GetEvents may wait for the end of the run; the reply has it,
+too, so that the caller knows that this server can."""
 
 # A history is kept in the form in which it is sent, so the reply is never built as messages.
 _RAW_GET_EVENTS: Final = Method(methods.GET_EVENTS.path, methods.GET_EVENTS.request, bytes, methods.GET_EVENTS.shape)
@@ -98,12 +102,23 @@ class _Workflows:
 
     async def events(self, call: Call, request: pb.GetEventsRequest) -> bytes:
         caller = self._shell.caller(call)
+        wait = call.metadata.get(_WAIT)
+        if wait is not None:
+            call.reply_metadata[_WAIT] = wait
+            if seconds := _seconds(wait):
+                await self._shell.ending(caller, request.workflow_execution_id, seconds)
         return self._engine.workflows.events(caller, request.workflow_execution_id)
 
     async def submit(self, call: Call, request: pb.SubmitWorkflowCommandsRequest) -> Empty:
         caller = self._shell.caller(call)
         self._engine.workflows.submit(caller, request.workflow_execution_id, request.commands, request.status)
         return Empty()
+
+
+def _seconds(wait: str) -> int:
+    if wait.isdecimal() and wait.isascii() and len(wait) < 10:
+        return int(wait)
+    raise InvalidArgument(f"{_WAIT} is a number of seconds, not {wait!r}")
 
 
 def add(routes: Routes, shell: Shell) -> None:

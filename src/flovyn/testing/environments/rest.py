@@ -81,7 +81,7 @@ class Rest:
 
     def _is_quiet(self, *, with_work: bool) -> bool:
         shell = self._shell
-        parked = len(shell.waiters) + len(shell.news)
+        parked = len(shell.waiters) + len(shell.news) + len(shell.endings)
         if not shell.rests or sum(channel.statistics().active_calls for channel in self._channels) > parked:
             return False
         if not with_work:
