@@ -7,9 +7,9 @@ python benchmarks/workflows.py [RUNS]
 * W3: one workflow of a hundred tasks, one after the other.
 * W4: one workflow of a hundred tasks at once, whose results it adds up.
 
-The server runs in a process of its own with its file on disk; worker and client share another. Each figure is the median
-of so many runs. Behind it stands what a unit took of a processor, in the worker's process and in the server's: that says
-more than the figure when the machine has other work to do.
+The server runs in a process of its own with its file on disk; worker and client share another. Each figure is the
+median of so many runs. Behind it stands what a unit took of a processor, in the worker's process and in the server's:
+that says more than the figure when the machine has other work to do.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +31,7 @@ import flovyn
 from flovyn import Client, TaskContext, Worker, Workflow, WorkflowContext, task, workflow
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Awaitable, Callable, Generator
 
 ALONE = 200
 MANY = 500

@@ -178,6 +178,40 @@ async def test_result_waits_for_the_end() -> None:
     assert len(server.calls) == 5
 
 
+async def test_a_server_that_can_wait_is_asked_to() -> None:
+    done = ("WORKFLOW_COMPLETED", {"output": {"order": 1, "paid": False}})
+    server = serving(*[history(STARTED)] * 3, history(STARTED, done))
+    server.said["GetEvents"] = {"flovyn-wait": "0"}
+    client = server.client()
+    with anyio.fail_after(5):
+        assert await client.handle(place_order, "wf-1").result() == Receipt(1, paid=False)
+        assert await client.handle(place_order, "wf-1").result() == Receipt(1, paid=False)
+    assert [call.metadata["flovyn-wait"] for call in server.calls] == ["0", "20", "20", "20", "20"]
+
+
+async def test_however_many_wait_not_all_of_them_are_held() -> None:
+    server = FakeServer()
+    held = 0
+
+    async def events(request: pb.GetEventsRequest) -> pb.GetEventsResponse:
+        nonlocal held
+        if server.calls[-1].metadata["flovyn-wait"] != "0":
+            held += 1
+            await anyio.sleep_forever()
+        return history(STARTED)
+
+    server.answers["GetEvents"] = events
+    server.said["GetEvents"] = {"flovyn-wait": "0"}
+    client = server.client()
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as tg:
+            for _ in range(150):
+                tg.start_soon(client.handle(place_order, "wf-1").result)
+            await server.until(lambda: held == 100 and len(server.calls) > 300)
+            tg.cancel_scope.cancel()
+    assert held == 100
+
+
 async def test_first_end_counts() -> None:
     first = ("WORKFLOW_COMPLETED", {"output": {"order": 1, "paid": True}})
     server = serving(history(STARTED, first, ("WORKFLOW_FAILED", {"error": "late"})))

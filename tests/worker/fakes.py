@@ -43,7 +43,8 @@ class Seen:
 class FakeServer:
     """A `Transport` with a queue of tasks and of workflows behind it.
 
-    `fail[name]` holds errors that the next calls of that name raise; `down` makes all calls fail, also those that wait.
+    `said[name]` is the metadata of what `answers[name]` answers. `fail[name]` holds errors that the next calls of that
+    name raise; `down` makes all calls fail, also those that wait.
     """
 
     calls: list[Seen] = field(default_factory=list[Seen])
@@ -57,6 +58,7 @@ class FakeServer:
     answers: dict[str, Callable[[Any], Awaitable[Any]]] = field(
         default_factory=dict[str, Callable[[Any], Awaitable[Any]]]
     )
+    said: dict[str, dict[str, str]] = field(default_factory=dict[str, "dict[str, str]"])
     registration: pb.WorkerRegistrationResponse = field(
         default_factory=lambda: pb.WorkerRegistrationResponse(worker_id=SERVER_ID, success=True)
     )
@@ -85,8 +87,10 @@ class FakeServer:
         self.tasks.append((info, {} if claim is None else {"flovyn-claim": claim, "date": "today"}))
         self.change()
 
-    def offer_workflow(self, workflow_id: str, kind: str) -> None:
-        execution = pb.WorkflowExecution(id=workflow_id, kind=kind, org_id=ORG, input=b"null", queue="default")
+    def offer_workflow(self, workflow_id: str, kind: str, *, history: bytes = b"") -> None:
+        execution = pb.WorkflowExecution(
+            id=workflow_id, kind=kind, org_id=ORG, input=b"null", queue="default", history=history
+        )
         self.workflows.append((execution, {"flovyn-claim": f"claim-{workflow_id}"}))
         self.change()
 
@@ -128,7 +132,7 @@ class FakeServer:
 
     async def _answer(self, name: str, request: Any) -> tuple[Any, Mapping[str, str]]:
         if name in self.answers:
-            return await self.answers[name](request), {}
+            return await self.answers[name](request), self.said.get(name, {})
         match name:
             case "RegisterWorker":
                 return self.registration, {}

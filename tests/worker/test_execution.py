@@ -186,6 +186,37 @@ SUSPEND, COMPLETE, FAIL = (
 
 
 @pytest.mark.parametrize("cache_size", [0, 10])
+async def test_what_is_new_may_come_with_the_run(cache_size: int) -> None:
+    server = OneRun()
+    runs = executions(server, cache_size=cache_size)
+
+    def brought(after: int) -> pb.WorkflowExecution:
+        run = polled()
+        run.history = coding.encode(pb.GetEventsResponse(events=server.events[after:]))
+        run.history_after = after
+        return run
+
+    await runs.execute(brought(0), CLAIM)
+    assert (server.last(), server.reads) == ([MARK, TASK, SUSPEND], [])
+    server.append("TASK_COMPLETED", taskExecutionId=server.tasks[0], output=42)
+    await runs.execute(brought(1), CLAIM)
+    assert server.last() == [MARK, COMPLETE]
+    # Who does not know what was sent before has to ask for all of it.
+    assert len(server.reads) == (0 if cache_size else 1)
+
+
+async def test_what_does_not_follow_what_is_known_is_not_taken() -> None:
+    server = OneRun()
+    runs = executions(server)
+    await runs.execute(polled(), CLAIM)
+    server.append("TASK_COMPLETED", taskExecutionId=server.tasks[0], output=42)
+    late = polled()
+    late.history, late.history_after = coding.encode(pb.GetEventsResponse(events=server.events[2:])), 2
+    await runs.execute(late, CLAIM)
+    assert (server.last(), len(server.reads)) == ([MARK, COMPLETE], 2)
+
+
+@pytest.mark.parametrize("cache_size", [0, 10])
 async def test_two_activations_make_a_workflow(cache_size: int) -> None:
     server = OneRun()
     runs = executions(server, cache_size=cache_size)

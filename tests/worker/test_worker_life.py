@@ -61,8 +61,8 @@ async def test_block_goes_on_once_the_worker_polls() -> None:
     server = FakeServer()
     with anyio.fail_after(5):
         async with a_worker(server, workflows=[order_workflow]) as worker:
-            # The worker itself, a session's heartbeat, two pollers, the watches over the lease and the cache.
-            busy = WorkerStatistics(running_workflows=0, running_tasks=0, open_polls=2, internal_tasks=6)
+            # The worker itself, a session's heartbeat, two pollers, watches over the lease, the cache and the claims.
+            busy = WorkerStatistics(running_workflows=0, running_tasks=0, open_polls=2, internal_tasks=7)
             await server.until(lambda: worker.statistics() == busy)
     assert worker.statistics() == NOTHING
     assert sorted(call.name for call in server.calls) == ["PollTask", "PollWorkflow", "RegisterWorker"]

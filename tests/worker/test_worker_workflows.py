@@ -126,6 +126,26 @@ async def test_interrupted_activation_gives_its_slot_back(
     assert [(record.levelno, record.getMessage()) for record in caplog.records] == [(level, text)]
 
 
+async def test_a_claim_that_came_with_its_history_is_shown_once_it_takes_long(
+    executions: list[FakeExecutions], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flovyn.worker.workflows._SHOW_AFTER", 0.02)
+    server = FakeServer()
+    with anyio.fail_after(5):
+        async with a_worker(server, grace=0):
+            server.offer_workflow("slow", "flow", history=b"h")
+            server.offer_workflow("slow", "flow")  # this one is asked for
+            server.refuse("GetEvents", ConnectionLost("not now"))
+            await server.until(lambda: len(server.seen("GetEvents")) == 2)
+            await anyio.sleep(0.1)
+            server.offer_workflow("fast", "flow", history=b"h")
+            await server.until(lambda: executions[0].ended == ["fast"])
+    assert [(call.request.workflow_execution_id, call.metadata) for call in server.seen("GetEvents")] == [
+        ("slow", {"flovyn-claim": "claim-slow"})
+    ] * 2
+    assert {call.metadata.get("flovyn-history") for call in server.seen("PollWorkflow")} == {"262144"}
+
+
 async def test_no_more_activations_than_allowed(executions: list[FakeExecutions]) -> None:
     server = FakeServer()
     worker = a_worker(server, max_concurrent_workflows=2, grace=0.0)

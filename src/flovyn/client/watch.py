@@ -30,8 +30,8 @@ _FIRST_PAUSE: Final = 0.002
 _PAUSE_GROWTH: Final = 1.6
 _LONGEST_PAUSE: Final = 0.5
 
-# A server that is asked to holds the answer back until the workflow has ended. So many may be held at once; any more are
-# asked for again and again, as they are where the server does not wait.
+# A server that is asked to holds its answer back until the workflow has ended. So many may be held at once; any more
+# are asked for again and again, as all are where the server does not wait.
 _WAIT: Final = "flovyn-wait"
 _WAIT_SECONDS: Final = 20
 _WAITS_AT_ONCE: Final = 100

@@ -37,6 +37,7 @@ __all__ = [
     "QUEUE_LENGTH",
     "REST_MAX_RETRIES",
     "SCHEMAS_KEPT",
+    "SHOWN_HISTORIES",
     "TASK_STATE_KEYS",
     "TASK_UNCONFIRMED_MS",
     "TICK_BATCH",
@@ -149,6 +150,9 @@ REST_MAX_RETRIES: Final = 10
 
 SCHEMAS_KEPT: Final = 256
 """How many registered schemas are kept compiled, to check inputs against them."""
+
+SHOWN_HISTORIES: Final = 10_000
+"""Of how many runs it is known for each connection how much of their history was sent over it."""
 
 # --- the end --------------------------------------------------------------------------------
 

@@ -82,8 +82,8 @@ class Run:
             CodecError: A payload of it cannot be decoded here.
             DefinitionError: This worker does not know the kind.
         """
-        for _ in range(_REREADS):
-            raw = await self._read()
+        for attempt in range(_REREADS):
+            raw = (self._brought() if attempt == 0 else None) or await self._read()
             try:
                 execution = await self._continued(raw) or await self._rebuilt(raw)
             except HistoryGap as gap:
@@ -128,6 +128,17 @@ class Run:
         if self.execution is not None:
             self.execution.close()
             self.execution = None
+
+    def _brought(self) -> bytes | None:
+        """The history, if the poll has brought it, or brought what is new in it; else it is to be read."""
+        polled, execution = self.polled, self.execution
+        if polled.history_after:
+            if execution is None or execution.history.length != polled.history_after:
+                return None
+            self._raw = self.applied + polled.history
+        else:
+            self._raw = polled.history
+        return self._raw
 
     async def _read(self) -> bytes:
         request = pb.GetEventsRequest(workflow_execution_id=self.polled.id)

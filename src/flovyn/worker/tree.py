@@ -140,6 +140,7 @@ class Tree:
             upkeep.start_soon(self._watch_lease)
             if self._plan.workflows:
                 upkeep.start_soon(self._keep_cache_young)
+                upkeep.start_soon(self._show_claims)
             await self._stop.wait()
             ready()
             for poller in self._pollers:
@@ -164,6 +165,10 @@ class Tree:
     async def _keep_cache_young(self) -> None:
         with self._gauges.count("internal_tasks"):
             await self._executions.keep_young()
+
+    async def _show_claims(self) -> None:
+        with self._gauges.count("internal_tasks"):
+            await self._workflows.show_claims()
 
     def _poller(self, runner: Any, limit: int) -> Poller[Any]:
         return Poller(

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, NoReturn
 
 import anyio
 
-from flovyn.errors import ServerError, TransportError
+from flovyn.errors import FlovynError, ServerError, TransportError
 from flovyn.wire import methods
 from flovyn.wire.messages.flovyn import v1 as pb
 from flovyn.worker.claims import claim_of
+from flovyn.worker.histories import RAW_EVENTS
 from flovyn.worker.report import WorkItem
 
 if TYPE_CHECKING:
@@ -27,16 +28,24 @@ __all__ = ["ClaimedWorkflow", "WorkflowRunner"]
 
 logger: logging.Logger = logging.getLogger("flovyn.worker")
 
+_WITH_HISTORY: Final = {"flovyn-history": str(256 * 1024)}
+"""Asks for the history together with the workflow, if it is not larger than this. A server need not know of it."""
+
+_SHOW_AFTER: Final = 1.0
+"""Seconds after which a server that has given the history away is told that it has arrived."""
+
 
 class ClaimedWorkflow:
     """One activation of a workflow that is this worker's, until it is submitted or lost."""
 
-    __slots__ = ("claim", "polled", "scope")
+    __slots__ = ("claim", "polled", "scope", "shown", "since")
 
     def __init__(self, polled: pb.WorkflowExecution, claim: Mapping[str, str]) -> None:
         self.polled: pb.WorkflowExecution = polled
         self.claim: Mapping[str, str] = claim
         self.scope: anyio.CancelScope = anyio.CancelScope()
+        self.since: float = anyio.current_time()
+        self.shown: bool = not polled.history  # else it is asked for, which shows the claim
 
 
 class WorkflowRunner:
@@ -74,6 +83,7 @@ class WorkflowRunner:
                 timeout_seconds=self._identity.seconds,
                 workflow_capabilities=self._kinds,
             ),
+            metadata=_WITH_HISTORY,
         )
         polled = reply.message.workflow_execution
         return None if polled is None else ClaimedWorkflow(polled, claim_of(reply.metadata))
@@ -87,6 +97,29 @@ class WorkflowRunner:
         """End all activations, and each that is still to begin."""
         self._stopping = reason
         self.lose_all(reason)
+
+    async def show_claims(self) -> NoReturn:
+        """Tell the server of activations that take long that they are in good hands, until cancelled.
+
+        It hears of a claim when the history is asked for. Of one that came with its history it hears nothing before
+        the submission, and would give it to another worker in case the answer to the poll was lost.
+        """
+        while True:
+            await anyio.sleep(_SHOW_AFTER)
+            before = anyio.current_time() - _SHOW_AFTER
+            for claimed in [*self._running]:
+                if not claimed.shown and claimed.since <= before:
+                    await self._show(claimed)
+
+    async def _show(self, claimed: ClaimedWorkflow) -> None:
+        request = pb.GetEventsRequest(workflow_execution_id=claimed.polled.id)
+        try:
+            await self._transport.unary(RAW_EVENTS, request, metadata=claimed.claim)
+        except FlovynError as error:
+            # Whether the server is away is the session's business.
+            logger.debug("the claim of workflow %s could not be shown: %s", claimed.polled.id, error)
+        else:
+            claimed.shown = True
 
     async def run(self, claimed: ClaimedWorkflow, slot: Slot) -> None:
         """Run one activation."""

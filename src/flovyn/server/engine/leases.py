@@ -16,6 +16,7 @@ A worker of the same name in another process (a restarted one, a replica) proves
 from __future__ import annotations
 
 import math
+from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -42,6 +43,7 @@ class Link:
         echoing: Those of them that have echoed a token over it.
         kinds: What those of them can do that have registered over it.
         claims: What was claimed over it, by token.
+        shown: How many events of a run's history were sent over it to whoever had claimed it, by the run's number.
     """
 
     id: int
@@ -54,6 +56,14 @@ class Link:
         default_factory=dict[tuple[str, str], "dict[Of, tuple[str, ...]]"]
     )
     claims: dict[str, Claim] = field(default_factory=dict[str, "Claim"])
+    shown: OrderedDict[int, int] = field(default_factory=OrderedDict[int, int])
+
+    def show(self, n: int, sequence: int) -> None:
+        """Note that so many events of a run were sent."""
+        self.shown[n] = sequence
+        self.shown.move_to_end(n)
+        if len(self.shown) > limits.SHOWN_HISTORIES:
+            self.shown.popitem(last=False)
 
 
 @dataclass(slots=True, eq=False)

@@ -145,6 +145,25 @@ class Workflows:
             core.release(claimed.token)
             core.make_ready("workflow", run.org_id, run.queue, run.kind)
 
+    def news(self, caller: Caller, claimed: ClaimedRun, *, at_most: int) -> tuple[bytes, int]:
+        """The history of a run that was just claimed, as far as its connection has not been sent it before.
+
+        Args:
+            caller: Who has claimed it.
+            claimed: The run.
+            at_most: How many bytes that may be.
+
+        Returns:
+            It, as the bytes of a GetEvents reply, nothing if that is too much; and how many events come before it.
+        """
+        run, link = claimed.run, self._core.leases.touch(caller.link, claimed.time_ms)
+        after = link.shown.get(run.n, 0)
+        history = self._core.store.runs.frames(run.n, after=after)
+        if len(history) > at_most:
+            return b"", 0
+        link.show(run.n, run.sequence)
+        return history, after
+
     def events(self, caller: Caller, run_id: str) -> bytes:
         """The whole history, as the bytes of a GetEvents reply.
 
@@ -155,6 +174,7 @@ class Workflows:
         now = self._core.clock()
         if caller.claim is not None:
             self._core.leases.show_token(caller.claim, caller.link, now)
+            self._core.leases.touch(caller.link, now).show(run.n, run.sequence)
         else:
             self._core.leases.confirm("workflow", run.n, caller.link, now)
         return self._core.store.runs.frames(run.n)
@@ -196,6 +216,7 @@ class Workflows:
                 self._suspend(run, closing)
             else:
                 history.end(core, run, closing)
+                core.leases.touch(caller.link, core.clock()).shown.pop(run.n, None)
             for wanted in work.cancels:
                 children.cancel(
                     core,

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 __all__ = ["add"]
 
+_HISTORY: Final = "flovyn-history"
+"""The metadata by which PollWorkflow is asked for the history of what it finds, up to so many bytes."""
+
 _WAIT: Final = "flovyn-wait"
 """The metadata by which a caller says for how many seconds GetEvents may wait for the end of the run; the reply has it,
 too, so that the caller knows that this server can."""
@@ -72,6 +75,7 @@ class _Workflows:
 
     async def poll(self, call: Call, request: pb.PollRequest) -> pb.PollResponse:
         caller = self._shell.caller(call, org_id=request.org_id)
+        at_most = _number(_HISTORY, call.metadata.get(_HISTORY, "0"))
         poller = self._engine.workers.poller(
             caller,
             "workflow",
@@ -85,6 +89,7 @@ class _Workflows:
         call.reply_metadata[CLAIM_METADATA] = claimed.token
         call.undelivered = partial(self._shell.take_back, self._engine.workflows, claimed)
         run = claimed.run
+        history, after = self._engine.workflows.news(caller, claimed, at_most=at_most) if at_most else (b"", 0)
         return pb.PollResponse(
             workflow_execution=pb.WorkflowExecution(
                 id=run.id,
@@ -97,6 +102,8 @@ class _Workflows:
                 current_sequence=run.sequence,
                 workflow_version=run.version,
                 workflow_task_time_millis=claimed.time_ms,
+                history=history,
+                history_after=after,
             )
         )
 
@@ -105,7 +112,7 @@ class _Workflows:
         wait = call.metadata.get(_WAIT)
         if wait is not None:
             call.reply_metadata[_WAIT] = wait
-            if seconds := _seconds(wait):
+            if seconds := _number(_WAIT, wait):
                 await self._shell.ending(caller, request.workflow_execution_id, seconds)
         return self._engine.workflows.events(caller, request.workflow_execution_id)
 
@@ -115,10 +122,10 @@ class _Workflows:
         return Empty()
 
 
-def _seconds(wait: str) -> int:
-    if wait.isdecimal() and wait.isascii() and len(wait) < 10:
-        return int(wait)
-    raise InvalidArgument(f"{_WAIT} is a number of seconds, not {wait!r}")
+def _number(name: str, value: str) -> int:
+    if value.isdecimal() and value.isascii() and len(value) < 10:
+        return int(value)
+    raise InvalidArgument(f"{name} is a number, not {value!r}")
 
 
 def add(routes: Routes, shell: Shell) -> None:

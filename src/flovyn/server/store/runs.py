@@ -238,9 +238,10 @@ class Runs:
             [(n, event.sequence, event.type, event.created_at, event.frame, event.data_at) for event in events],
         )
 
-    def frames(self, n: int) -> bytes:
-        """The whole history as the bytes of a GetEvents reply."""
-        rows = self._execute("SELECT frame FROM event WHERE run = ? ORDER BY sequence", (n,)).fetchall()
+    def frames(self, n: int, *, after: int = 0) -> bytes:
+        """The history behind an event as the bytes of a GetEvents reply; all of it if left out."""
+        query = "SELECT frame FROM event WHERE run = ? AND sequence > ? ORDER BY sequence"
+        rows = self._execute(query, (n, after)).fetchall()
         return b"".join([row[0] for row in rows])
 
     def event(self, n: int, sequence: int) -> EventRow:

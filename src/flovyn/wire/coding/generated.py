@@ -61,6 +61,7 @@ P162: Final = prefixed(162)
 P170: Final = prefixed(170)
 P178: Final = prefixed(178)
 P186: Final = prefixed(186)
+P8010: Final = prefixed(8010)
 OF_AgentStreamEventType: Final = {member.value: member for member in pb.AgentStreamEventType}
 OF_CommandType: Final = {member.value: member for member in pb.CommandType}
 OF_StreamEventType: Final = {member.value: member for member in pb.StreamEventType}
@@ -498,6 +499,16 @@ def encode_WorkflowExecution(o: pb.WorkflowExecution) -> bytes:
     if v14 != 0:
         r.append(b"p")
         r.append(NUMBERS[v14] if 0 <= v14 < 128 else int64(v14))
+    v1001 = o.history
+    if v1001 != b"":
+        x = v1001
+        k = len(x)
+        r.append(P8010[k] if k < 128 else b"\xca>" + varint(k))
+        r.append(x)
+    v1002 = o.history_after
+    if v1002 != 0:
+        r.append(b"\xd0>")
+        r.append(NUMBERS[v1002] if 0 <= v1002 < 128 else int64(v1002))
     if o._unknown_fields:
         r.append(o._unknown_fields)
     return b"".join(r)
@@ -518,10 +529,15 @@ def decode_WorkflowExecution(d: bytes, p: int, e: int) -> pb.WorkflowExecution:
     v12: str | None = None
     v13: str | None = None
     v14 = 0
+    v1001 = b""
+    v1002 = 0
     u: list[bytes] | None = None
     if p < e:
+        q = p
         t = d[p]
         p += 1
+        if t > 127:
+            t, p = tag(d, q)
         while True:
             if t == 10:
                 c = d[p]
@@ -533,8 +549,11 @@ def decode_WorkflowExecution(d: bytes, p: int, e: int) -> pb.WorkflowExecution:
                 p = k
                 if p >= e:
                     break
+                q = p
                 t = d[p]
                 p += 1
+                if t > 127:
+                    t, p = tag(d, q)
             if t == 18:
                 c = d[p]
                 p += 1
@@ -545,8 +564,11 @@ def decode_WorkflowExecution(d: bytes, p: int, e: int) -> pb.WorkflowExecution:
                 p = k
                 if p >= e:
                     break
+                q = p
                 t = d[p]
                 p += 1
+                if t > 127:
+                    t, p = tag(d, q)
             if t == 26:
                 c = d[p]
                 p += 1
@@ -557,8 +579,11 @@ def decode_WorkflowExecution(d: bytes, p: int, e: int) -> pb.WorkflowExecution:
                 p = k
                 if p >= e:
                     break
+                q = p
                 t = d[p]
                 p += 1
+                if t > 127:
+                    t, p = tag(d, q)
             if t == 34:
                 c = d[p]
                 p += 1
@@ -573,8 +598,11 @@ def decode_WorkflowExecution(d: bytes, p: int, e: int) -> pb.WorkflowExecution:
                 p = k
                 if p >= e:
                     break
+                q = p
                 t = d[p]
                 p += 1
+                if t > 127:
+                    t, p = tag(d, q)
             if t == 42:
                 c = d[p]
                 p += 1
@@ -585,8 +613,11 @@ def decode_WorkflowExecution(d: bytes, p: int, e: int) -> pb.WorkflowExecution:
                 p = k
                 if p >= e:
                     break
+                q = p
                 t = d[p]
                 p += 1
+                if t > 127:
+                    t, p = tag(d, q)
             if t == 48:
                 v6 = d[p]
                 p += 1
@@ -594,8 +625,11 @@ def decode_WorkflowExecution(d: bytes, p: int, e: int) -> pb.WorkflowExecution:
                     v6, p = read_int64(d, p - 1)
                 if p >= e:
                     break
+                q = p
                 t = d[p]
                 p += 1
+                if t > 127:
+                    t, p = tag(d, q)
             if t == 56:
                 v7 = d[p]
                 p += 1
@@ -603,8 +637,11 @@ def decode_WorkflowExecution(d: bytes, p: int, e: int) -> pb.WorkflowExecution:
                     v7, p = read_int64(d, p - 1)
                 if p >= e:
                     break
+                q = p
                 t = d[p]
                 p += 1
+                if t > 127:
+                    t, p = tag(d, q)
             if t == 64:
                 v8 = d[p]
                 p += 1
@@ -612,8 +649,11 @@ def decode_WorkflowExecution(d: bytes, p: int, e: int) -> pb.WorkflowExecution:
                     v8, p = read_int32(d, p - 1)
                 if p >= e:
                     break
+                q = p
                 t = d[p]
                 p += 1
+                if t > 127:
+                    t, p = tag(d, q)
             if t == 74:
                 c = d[p]
                 p += 1
@@ -624,8 +664,11 @@ def decode_WorkflowExecution(d: bytes, p: int, e: int) -> pb.WorkflowExecution:
                 p = k
                 if p >= e:
                     break
+                q = p
                 t = d[p]
                 p += 1
+                if t > 127:
+                    t, p = tag(d, q)
             if t == 82:
                 c = d[p]
                 p += 1
@@ -636,8 +679,11 @@ def decode_WorkflowExecution(d: bytes, p: int, e: int) -> pb.WorkflowExecution:
                 p = k
                 if p >= e:
                     break
+                q = p
                 t = d[p]
                 p += 1
+                if t > 127:
+                    t, p = tag(d, q)
             if t == 90:
                 c = d[p]
                 p += 1
@@ -648,8 +694,11 @@ def decode_WorkflowExecution(d: bytes, p: int, e: int) -> pb.WorkflowExecution:
                 p = k
                 if p >= e:
                     break
+                q = p
                 t = d[p]
                 p += 1
+                if t > 127:
+                    t, p = tag(d, q)
             if t == 98:
                 c = d[p]
                 p += 1
@@ -660,8 +709,11 @@ def decode_WorkflowExecution(d: bytes, p: int, e: int) -> pb.WorkflowExecution:
                 p = k
                 if p >= e:
                     break
+                q = p
                 t = d[p]
                 p += 1
+                if t > 127:
+                    t, p = tag(d, q)
             if t == 106:
                 c = d[p]
                 p += 1
@@ -672,8 +724,11 @@ def decode_WorkflowExecution(d: bytes, p: int, e: int) -> pb.WorkflowExecution:
                 p = k
                 if p >= e:
                     break
+                q = p
                 t = d[p]
                 p += 1
+                if t > 127:
+                    t, p = tag(d, q)
             if t == 112:
                 v14 = d[p]
                 p += 1
@@ -681,20 +736,54 @@ def decode_WorkflowExecution(d: bytes, p: int, e: int) -> pb.WorkflowExecution:
                     v14, p = read_int64(d, p - 1)
                 if p >= e:
                     break
+                q = p
                 t = d[p]
                 p += 1
-            if t not in {10, 18, 26, 34, 42, 48, 56, 64, 74, 82, 90, 98, 106, 112}:
-                q = p - 1
-                t, p = tag(d, q)
-                if t not in {10, 18, 26, 34, 42, 48, 56, 64, 74, 82, 90, 98, 106, 112}:
-                    p = skip(d, p, t)
-                    if u is None:
-                        u = []
-                    u.append(d[q:p])
-                    if p >= e:
-                        break
-                    t = d[p]
-                    p += 1
+                if t > 127:
+                    t, p = tag(d, q)
+            if t == 8010:
+                c = d[p]
+                p += 1
+                if c > 127:
+                    if d[p] < 128:
+                        c += (d[p] << 7) - 128
+                        p += 1
+                    else:
+                        c, p = length(d, p - 1)
+                k = p + c
+                v1001 = d[p:k]
+                p = k
+                if p >= e:
+                    break
+                q = p
+                t = d[p]
+                p += 1
+                if t > 127:
+                    t, p = tag(d, q)
+            if t == 8016:
+                v1002 = d[p]
+                p += 1
+                if v1002 > 127:
+                    v1002, p = read_int64(d, p - 1)
+                if p >= e:
+                    break
+                q = p
+                t = d[p]
+                p += 1
+                if t > 127:
+                    t, p = tag(d, q)
+            if t not in {10, 18, 26, 34, 42, 48, 56, 64, 74, 82, 90, 98, 106, 112, 8010, 8016}:
+                p = skip(d, p, t)
+                if u is None:
+                    u = []
+                u.append(d[q:p])
+                if p >= e:
+                    break
+                q = p
+                t = d[p]
+                p += 1
+                if t > 127:
+                    t, p = tag(d, q)
         if p != e:
             raise Defect("it ends within a field")
     o = new(pb.WorkflowExecution)
@@ -712,6 +801,8 @@ def decode_WorkflowExecution(d: bytes, p: int, e: int) -> pb.WorkflowExecution:
     o.workflow_version = v12
     o.workflow_definition_snapshot = v13
     o.workflow_task_time_millis = v14
+    o.history = v1001
+    o.history_after = v1002
     o._unknown_fields = b"" if u is None else b"".join(u)
     return o
 

@@ -2721,5 +2721,12 @@ class WorkflowExecution(betterproto2.Message):
     The workflow's clock for this activation.
     """
 
+    history: "bytes" = betterproto2.field(1001, betterproto2.TYPE_BYTES)
+    """
+    Not of the platform, see docs/protocol.md: its events as in a GetEventsResponse, behind the first so many.
+    """
+
+    history_after: "int" = betterproto2.field(1002, betterproto2.TYPE_INT64)
+
 
 default_message_pool.register_message("flovyn.v1", "WorkflowExecution", WorkflowExecution)
