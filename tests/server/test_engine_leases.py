@@ -318,6 +318,49 @@ def test_registering_again_and_again_does_not_keep_what_nobody_holds(world: Worl
     assert world.status(run) == "PENDING"
 
 
+@pytest.mark.parametrize("echoed", ["before", "after"])
+def test_what_was_claimed_over_a_connection_that_its_process_left_must_be_shown_over_the_new_one(
+    world: World, echoed: str
+) -> None:
+    """A connection may be half open: the server does not hear that it is gone, while the worker has another one."""
+    register(world)
+    kept, lost, task = world.start(), world.start(), world.start()
+    world.activate(schedule(0), suspend())
+    kept, lost = lost, task  # the first one has suspended
+    token = claim(world)
+    claim(world)
+    claim_task(world)
+    if echoed == "before":
+        world.engine.workflows.events(world.caller(1, token), kept)
+    world.advance(10)
+    register(world, link=2)
+    world.engine.workflows.events(world.caller(2, token), kept)
+    for _ in range(3):
+        world.advance(TIMEOUT_MS // 2 - 5)
+        world.engine.workflows.events(world.caller(2, token), kept)
+        world.poller(link=2)
+    assert (world.status(kept), world.status(lost)) == ("RUNNING", "PENDING")
+    assert world.claim_task("w", 2) is not None
+    world.sound()
+
+
+def test_another_process_and_a_worker_without_tokens_keep_what_they_hold_over_other_connections(world: World) -> None:
+    register(world)
+    run = world.start()
+    token = claim(world)
+    world.engine.workflows.events(world.caller(1, token), run)
+    register(world, link=2, process="2")
+    register(world, "v", link=3)
+    other = world.start()
+    claim(world, "v", 3)
+    register(world, "v", link=4)
+    for _ in range(3):
+        world.advance(TIMEOUT_MS - 1)
+        for name, link in (("w", 1), ("v", 4)):
+            world.poller(worker=name, link=link)
+    assert (world.status(run), world.status(other)) == ("RUNNING", "RUNNING")
+
+
 def test_a_successor_of_the_same_name_does_not_keep_the_claims_of_the_dead(world: World) -> None:
     register(world, process="1")
     run = world.start()

@@ -31,21 +31,20 @@ logger: logging.Logger = logging.getLogger("flovyn.worker")
 _WITH_HISTORY: Final = {"flovyn-history": str(256 * 1024)}
 """Asks for the history together with the workflow, if it is not larger than this. A server need not know of it."""
 
-_SHOW_AFTER: Final = 1.0
-"""Seconds after which a server that has given the history away is told that it has arrived."""
+_SHOW_EVERY: Final = 1.0
+"""Seconds after which a server is told of an activation that is still under way."""
 
 
 class ClaimedWorkflow:
     """One activation of a workflow that is this worker's, until it is submitted or lost."""
 
-    __slots__ = ("claim", "polled", "scope", "shown", "since")
+    __slots__ = ("claim", "polled", "scope", "since")
 
     def __init__(self, polled: pb.WorkflowExecution, claim: Mapping[str, str]) -> None:
         self.polled: pb.WorkflowExecution = polled
         self.claim: Mapping[str, str] = claim
         self.scope: anyio.CancelScope = anyio.CancelScope()
         self.since: float = anyio.current_time()
-        self.shown: bool = not polled.history  # else it is asked for, which shows the claim
 
 
 class WorkflowRunner:
@@ -101,14 +100,14 @@ class WorkflowRunner:
     async def show_claims(self) -> NoReturn:
         """Tell the server of activations that take long that they are in good hands, until cancelled.
 
-        It hears of a claim when the history is asked for. Of one that came with its history it hears nothing before
-        the submission, and would give it to another worker in case the answer to the poll was lost.
+        Else it would give away one that came with its history, in case the answer to the poll was lost; and one that
+        was claimed over a connection that was lost meanwhile.
         """
         while True:
-            await anyio.sleep(_SHOW_AFTER)
-            before = anyio.current_time() - _SHOW_AFTER
+            await anyio.sleep(_SHOW_EVERY)
+            before = anyio.current_time() - _SHOW_EVERY
             for claimed in [*self._running]:
-                if not claimed.shown and claimed.since <= before:
+                if claimed.since <= before and claimed.claim:
                     await self._show(claimed)
 
     async def _show(self, claimed: ClaimedWorkflow) -> None:
@@ -118,8 +117,6 @@ class WorkflowRunner:
         except FlovynError as error:
             # Whether the server is away is the session's business.
             logger.debug("the claim of workflow %s could not be shown: %s", claimed.polled.id, error)
-        else:
-            claimed.shown = True
 
     async def run(self, claimed: ClaimedWorkflow, slot: Slot) -> None:
         """Run one activation."""

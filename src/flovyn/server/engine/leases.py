@@ -10,6 +10,9 @@ on another connection:
 * by registering again as the same process: our workers do that when they reconnect. A container that was restarted
   can look the same, so it only buys the time in which the token must be shown.
 
+A worker reconnects, too, when its connection does not answer, and that one may look alive from here for long. So if it
+is one that echoes tokens, what it claimed over earlier connections must then be shown over the new one.
+
 A worker of the same name in another process (a restarted one, a replica) proves nothing and keeps nothing.
 """
 
@@ -135,6 +138,8 @@ class Leases:
             for other in others.values():
                 if None in (link.process, other.process) or link.process == other.process:
                     other.seen_at = now
+        if process is not None and any(worker in other.echoing for other in self._earlier(link, worker)):
+            self._move_to(link, worker, now)
         adrift = self._adrift.get(worker)
         if adrift:
             for claim in list(adrift.values()):
@@ -147,6 +152,21 @@ class Leases:
         elif link.process == claim.process and not claim.reprieved:
             claim.reprieved = True
             self._expire(claim, now + self.worker_timeout_ms)
+
+    def _earlier(self, link: Link, worker: tuple[str, str]) -> list[Link]:
+        """The connections over which the worker's process was there before."""
+        links = self._links_of.get(worker, {}).values()
+        return [other for other in links if other.id < link.id and other.process == link.process is not None]
+
+    def _move_to(self, link: Link, worker: tuple[str, str], now: int) -> None:
+        """A worker that echoes tokens has come over this connection, where it has to show what it holds."""
+        link.echoing.add(worker)
+        for other in self._earlier(link, worker):
+            for claim in other.claims.values():
+                if claim.worker == worker and not claim.reprieved:
+                    claim.reprieved = True
+                    at = now + self.worker_timeout_ms
+                    self._expire(claim, at if claim.expires_at is None else min(at, claim.expires_at))
 
     def last_heard(self, worker: tuple[str, str]) -> int | None:
         """When a worker was heard last over a connection that is still there; None if it has none."""
@@ -165,6 +185,7 @@ class Leases:
             link.echoing.add(claim.worker)
             for other in link.claims.values():
                 self._limit(other, now)
+            self._move_to(link, claim.worker, now)
 
     def confirm(self, of: Of, n: int, link_id: int, now: int) -> None:
         """The connection that claimed a piece of work asked for more about it: the claim has arrived."""
