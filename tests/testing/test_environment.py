@@ -163,6 +163,32 @@ async def test_work_that_is_under_way_holds_the_time() -> None:
         assert env.clock.now == START
 
 
+@workflow
+async def in_no_time(ctx: WorkflowContext) -> str:
+    await ctx.sleep(0)
+    return "done"
+
+
+@workflow
+async def waits_for_held(ctx: WorkflowContext) -> None:
+    await ctx.schedule(held)
+
+
+@task
+async def held(ctx: TaskContext) -> None:
+    await anyio.sleep_forever()
+
+
+async def test_it_does_not_hold_what_is_due_at_once() -> None:
+    async with running(workflows=[in_no_time, waits_for_held], tasks=[held]) as env:
+        await env.client.start(waits_for_held)
+        while not env.worker.statistics().running_tasks:
+            await anyio.sleep(0.001)
+        with anyio.fail_after(5):
+            assert await (await env.client.start(in_no_time)).result() == "done"
+        assert env.clock.now == START
+
+
 async def test_time_is_moved_by_hand_and_stops_at_every_timer() -> None:
     async with running(workflows=[sleeper, ticker]) as env:
         first, second = [await env.client.start(sleeper, seconds) for seconds in (10, 20)]

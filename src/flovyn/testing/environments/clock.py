@@ -144,7 +144,20 @@ class VirtualClock:
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> Never:
         """Let time pass, for ever, while somebody waits for that. Called by the environment."""
         shell, rest = self._attached()
-        task_status.started()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._do_what_is_due, shell)
+            task_status.started()
+            await self._pass(shell, rest)
+
+    async def _do_what_is_due(self, shell: Shell) -> Never:
+        """What is due now waits for no time to pass, so no work that is under way holds it."""
+        while True:
+            written = shell.written
+            if shell.engine.core.due_at <= self._now:
+                self._jump(shell, self._now)
+            await written.wait()
+
+    async def _pass(self, shell: Shell, rest: Rest) -> Never:
         while True:
             await self._wanted.wait()
             await rest.reached(with_work=True)
