@@ -31,6 +31,7 @@ class HeaderEncoder(Encoder):
         super().__init__()
         Encoder.header_table_size.fset(self, 0)  # type: ignore[attr-defined]  # see the property below
         self._known: dict[tuple[bytes, bytes], bytes] = {}
+        self._known_text: dict[tuple[str, str], bytes] = {}
 
     @property
     def header_table_size(self) -> int:
@@ -48,6 +49,22 @@ class HeaderEncoder(Encoder):
             parts.insert(0, self._encode_table_size_change())
             self.header_table.resized = False
         return b"".join(parts)
+
+    def block(self, headers: Iterable[tuple[str, str]]) -> bytes | None:
+        """The block of headers in text; None if a change of the table, which it is none of, has to be told first."""
+        if self.header_table.resized:
+            return None
+        known = self._known_text
+        return b"".join([known.get(header) or self._learn_text(header) for header in headers])
+
+    def _learn_text(self, header: tuple[str, str]) -> bytes:
+        name, value = header
+        encoded = self._learn((name.encode(), value.encode()))
+        if len(encoded) <= _LONGEST:
+            if len(self._known_text) >= _ENTRIES:
+                self._known_text.clear()
+            self._known_text[header] = encoded
+        return encoded
 
     def _learn(self, header: tuple[bytes, bytes]) -> bytes:
         name, value = header

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from h2.config import H2Configuration
-from h2.connection import H2Connection
 from h2.errors import ErrorCodes
 from h2.events import ConnectionTerminated, StreamReset
 from h2.exceptions import FrameTooLargeError
@@ -13,6 +12,7 @@ from h2.settings import SettingCodes, Settings
 from hyperframe.frame import GoAwayFrame
 
 from flovyn.wire.http2.compression import BlockDecoder, HeaderEncoder
+from flovyn.wire.http2.shortcuts import ShortConnection
 
 if TYPE_CHECKING:
     from h2.events import Event
@@ -27,7 +27,7 @@ CONNECTION_WINDOW = 2**31 - 1
 _FRAME_HEADER = 9
 
 
-class HttpState(H2Connection):
+class HttpState(ShortConnection):
     """The frames of one connection, without I/O.
 
     Args:
