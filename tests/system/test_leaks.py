@@ -10,7 +10,7 @@ import gc
 import random
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import anyio
@@ -123,7 +123,7 @@ async def with_a_child(ctx: WorkflowContext) -> None:
     await ctx.schedule_workflow(leaf)
 
 
-ENDLESS: list[Callable[[WorkflowContext], Awaitable[None]]] = [
+ENDLESS: list[Callable[[WorkflowContext], Coroutine[Any, Any, None]]] = [
     sleeping,
     bounded,
     promised,
@@ -303,7 +303,7 @@ async def storm_leaves_nothing(count: int, *, seed: int, network: bool) -> Count
     async def meet_as_workflow(ctx: WorkflowContext) -> None:
         await ctx.run("meet", workflows.come)
 
-    kinds = [storm, leaf, meet_with_tasks, meet_as_workflow]
+    kinds: list[Any] = [storm, leaf, meet_with_tasks, meet_as_workflow]
     bodies = [waiting, speaking, computing, failing, late, cleaning, meet]
     before = kept()
     async with environment(workflows=kinds, tasks=bodies, network=network) as env:

@@ -67,12 +67,21 @@ SIGNATURES: list[tuple[Callable[..., Any], list[str]]] = [
     (AnswerStream.send_trailing_metadata, ["self", "status", "status_message", "status_details", "metadata"]),
     (decode_timeout, ["value"]),
     (encode_metadata, ["metadata"]),
+    (H2Connection._get_or_create_stream, ["self", "stream_id", "allowed_ids"]),
+    (H2Connection._get_stream_by_id, ["self", "stream_id"]),
     (H2Connection._open_streams, ["self", "remainder"]),
+    (H2Connection._prepare_for_sending, ["self", "frames"]),
+    (H2Connection._receive_data_frame, ["self", "frame"]),
+    (H2Connection._receive_frame, ["self", "frame"]),
+    (H2Connection._receive_headers_frame, ["self", "frame"]),
+    (H2Connection._stream_is_closed_by_end, ["self", "stream_id"]),
+    (H2Connection._stream_is_closed_by_reset, ["self", "stream_id"]),
     (H2Connection._receive_goaway_frame, ["self", "frame"]),
     (H2Connection._receive_rst_stream_frame, ["self", "frame"]),
     (H2Connection._terminate_connection, ["self", "error_code"]),
     (H2Connection.acknowledge_received_data, ["self", "acknowledged_size", "stream_id"]),
     (H2Connection.receive_data, ["self", "data"]),
+    (H2Connection.send_data, ["self", "stream_id", "data", "end_stream", "pad_length"]),
     (Settings.acknowledge, ["self"]),
     (Encoder.add, ["self", "to_add", "sensitive", "huffman"]),
     (Encoder.encode, ["self", "headers", "huffman"]),
@@ -129,6 +138,8 @@ def test_attributes_of_h2() -> None:
     assert connection.highest_inbound_stream_id == 0
     assert isinstance(connection.incoming_buffer, FrameBuffer)
     assert len(connection.incoming_buffer._data) == 0
+    assert connection.incoming_buffer._headers_buffer == []
+    assert connection._data_to_send == b""
     assert connection.max_inbound_frame_size == 16_384
     assert connection.local_settings.initial_window_size == 65_535
     assert isinstance(Encoder.header_table_size, property)

@@ -105,7 +105,9 @@ def server(  # noqa: PLR0913, PLR0917 - Typer reads the options from here
         "durability": durability.value if durability else settings.durability or "normal",
         "worker_timeout": wait,
     }
-    anyio.run(partial(_serve, options), backend=backend.value)
+    # Where uvloop is installed it saves the server some per cent of its time.
+    loop = {"use_uvloop": find_spec("uvloop") is not None} if backend is _Backend.asyncio else {}
+    anyio.run(partial(_serve, options), backend=backend.value, backend_options=loop)
 
 
 def _first(*ports: int | None) -> int | None:

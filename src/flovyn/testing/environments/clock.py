@@ -148,6 +148,7 @@ class VirtualClock:
             tasks.start_soon(self._do_what_is_due, shell)
             task_status.started()
             await self._pass(shell, rest)
+        raise AssertionError("time passes until it is cancelled")
 
     async def _do_what_is_due(self, shell: Shell) -> Never:
         """What is due now waits for no time to pass, so no work that is under way holds it."""

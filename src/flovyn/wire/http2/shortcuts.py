@@ -8,7 +8,7 @@ h2's, and whatever looks different goes the whole way.
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from h2.connection import AllowedStreamIDs, ConnectionInputs, H2Connection
 from h2.errors import ErrorCodes
@@ -59,9 +59,11 @@ class ShortConnection(H2Connection):
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)
-        table: dict[type, Any] = self._frame_dispatch_table
-        table[_DataFrame] = self._receive_data_frame
-        table[_HeadersFrame] = self._receive_headers_frame
+        self._handlers: dict[type, Any] = {
+            **cast("dict[type, Any]", self._frame_dispatch_table),
+            _DataFrame: self._receive_data_frame,
+            _HeadersFrame: self._receive_headers_frame,
+        }
 
     # --- out --------------------------------------------------------------------------------
 
@@ -137,6 +139,7 @@ class ShortConnection(H2Connection):
         end = _LENGTH + (high << 8 | low)
         if end > len(data) or end - _LENGTH > incoming.max_frame_size or not 0 < stream_id < 1 << 31:
             return None
+        frame: type[_Frame]
         if kind == _DATA and not flags & ~_END_STREAM:
             frame = _DataFrame
         elif kind == _HEADERS and flags & ~_END_STREAM == _END_HEADERS:
@@ -152,12 +155,12 @@ class ShortConnection(H2Connection):
         """As in h2, which describes each frame for its log before."""
         events: list[Event]
         try:
-            frames, events = self._frame_dispatch_table[frame.__class__](frame)
+            frames, events = self._handlers[frame.__class__](frame)
         except StreamClosedError as error:
             if not self._stream_is_closed_by_reset(error.stream_id):
                 raise
             self._answer_reset(error.stream_id, error.error_code)
-            return error._events  # noqa: SLF001
+            return cast("Any", error)._events  # noqa: SLF001
         except StreamIDTooLowError as error:
             if self._stream_is_closed_by_reset(error.stream_id):
                 self._answer_reset(error.stream_id, ErrorCodes.STREAM_CLOSED)
