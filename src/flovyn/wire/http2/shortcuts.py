@@ -60,7 +60,7 @@ class ShortConnection(H2Connection):
     def __init__(self, config: Any) -> None:
         super().__init__(config)
         self._handlers: dict[type, Any] = {
-            **cast("dict[type, Any]", self._frame_dispatch_table),
+            **cast("dict[type, Any]", cast("Any", self)._frame_dispatch_table),
             _DataFrame: self._receive_data_frame,
             _HeadersFrame: self._receive_headers_frame,
         }
@@ -160,7 +160,7 @@ class ShortConnection(H2Connection):
             if not self._stream_is_closed_by_reset(error.stream_id):
                 raise
             self._answer_reset(error.stream_id, error.error_code)
-            return cast("Any", error)._events  # noqa: SLF001
+            return cast("list[Event]", cast("Any", error)._events)  # noqa: SLF001
         except StreamIDTooLowError as error:
             if self._stream_is_closed_by_reset(error.stream_id):
                 self._answer_reset(error.stream_id, ErrorCodes.STREAM_CLOSED)
