@@ -55,7 +55,7 @@ class Queue:
 
     async def poll(self, name: str, kinds: Sequence[str]) -> None:
         poller = Poller("task", ORG, "default", name, tuple(kinds))
-        claimed = await self.shell.poll(self.world.caller(), poller, 60, self)
+        (claimed,) = await self.shell.poll(self.world.caller(), poller, 60, self) or [None]
         self.got[name] = None if claimed is None else claimed.kind
 
 

@@ -30,6 +30,7 @@ R = TypeVar("R")
 
 # What the platform has to read, and so is never encoded. A new field has to be put here, or into the table.
 IDS = {
+    "claim",
     "after_entry_id",
     "agent_definition_id",
     "agent_execution_id",

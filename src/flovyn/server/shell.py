@@ -21,7 +21,7 @@ from flovyn.server.store import failure
 from flovyn.server.waiting import Waiters
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from flovyn.server.acceptor import Call, Peer
     from flovyn.server.auth import Keys, Principal
@@ -150,28 +150,48 @@ class Shell:
         self.engine.disconnected(peer.id)
         self.settle()
 
-    async def poll(self, caller: Caller, poller: Poller, seconds: int, source: Source[T]) -> T | None:
-        """Claim something now, or as soon as there is something, or nothing after so many seconds."""
+    async def poll(
+        self, caller: Caller, poller: Poller, seconds: int, source: Source[T], *, at_most: int = 1
+    ) -> list[T]:
+        """Claim something now, or as soon as there is something, or nothing after so many seconds.
+
+        Args:
+            caller: Who polls.
+            poller: For what.
+            seconds: How long it may take.
+            source: Where the work comes from.
+            at_most: How much is wanted, if there is so much.
+        """
         try:
-            claimed = source.claim(caller, poller)
-            if claimed is None and seconds > 0 and not self._ending:
-                claimed = await self._wait_and_claim(caller, poller, seconds, source)
+            claimed = self._claim(caller, poller, source, at_most)
+            if not claimed and seconds > 0 and not self._ending:
+                claimed = await self._wait_and_claim(caller, poller, seconds, source, at_most)
         except sqlite3.DatabaseError as error:
             raise failure(error) or error from error
         self.settle()
-        if claimed is not None:
+        if claimed:
             try:
                 await self.kept()
             except anyio.get_cancelled_exc_class():
-                source.give_back(claimed)
-                self.settle()
+                self.take_back(source, claimed)
                 raise
         return claimed
 
-    def take_back(self, source: Source[T], claimed: T) -> None:
-        """Free a claim whose poller gave up while the answer was on its way."""
-        source.give_back(claimed)
+    def take_back(self, source: Source[T], claimed: Sequence[T]) -> None:
+        """Free claims whose poller gave up while the answer was on its way."""
+        for one in claimed:
+            source.give_back(one)
         self.settle()
+
+    def _claim(self, caller: Caller, poller: Poller, source: Source[T], at_most: int) -> list[T]:
+        claimed: list[T] = []
+        # What others wait for is left to them.
+        while len(claimed) < (at_most if self.waiters.of(poller) < 2 else 1):
+            one = source.claim(caller, poller)
+            if one is None:
+                break
+            claimed.append(one)
+        return claimed
 
     async def ending(self, caller: Caller, run_id: str, seconds: float) -> None:
         """Wait until a run has ended, but no longer than this.
@@ -191,10 +211,12 @@ class Shell:
         self.waiters.wake_all()
         self.news.end()
 
-    async def _wait_and_claim(self, caller: Caller, poller: Poller, seconds: int, source: Source[T]) -> T | None:
+    async def _wait_and_claim(
+        self, caller: Caller, poller: Poller, seconds: int, source: Source[T], at_most: int
+    ) -> list[T]:
         self.settle()
         self.engine.poll_begun(caller)
-        claimed: T | None = None
+        claimed: list[T] = []
         try:
             with self.waiters.place(poller) as waiter, anyio.move_on_after(min(seconds, limits.POLL_CAP_S)):
                 while True:
@@ -202,9 +224,9 @@ class Shell:
                     if self._ending:
                         break
                     # From here on nothing waits but for the disk, and a claim for a caller who has gone is given back.
-                    claimed = source.claim(caller, poller)
-                    waiter.looked(None if claimed is None else claimed.kind)
-                    if claimed is not None:
+                    claimed = self._claim(caller, poller, source, at_most)
+                    waiter.looked([one.kind for one in claimed])
+                    if claimed:
                         break
         finally:
             self.engine.poll_ended(caller)

@@ -9,7 +9,7 @@ import anyio
 import anyio.lowlevel
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Sequence
 
     from flovyn.server.engine import Poller, Ready
     from flovyn.server.store.workers import Of
@@ -41,12 +41,12 @@ class Waiter:
         # The caller may have gone in the very moment it was woken: then it must not take the work with it.
         await anyio.lowlevel.checkpoint_if_cancelled()
 
-    def looked(self, found: str | None) -> None:
-        """It has looked for work, and taken some of this kind or found none; from here on it can be woken again.
+    def looked(self, found: Sequence[str]) -> None:
+        """It has looked for work, and taken some of these kinds or found none; from here on it can be woken again.
 
         One that took other work than it was woken for leaves that to somebody else: the call stays, to be passed on.
         """
-        if found is None or found == self.called_for:
+        if not found or self.called_for in found:
             self.called_for = None
         self._event = anyio.Event()
 
@@ -59,6 +59,10 @@ class Waiters:
 
     def __len__(self) -> int:
         return sum(map(len, self._queues.values()))
+
+    def of(self, poller: Poller) -> int:
+        """How many wait where this one waits, or would."""
+        return len(self._queues.get((poller.of, poller.org_id, poller.queue), ()))
 
     @property
     def called(self) -> bool:

@@ -12,7 +12,7 @@ from flovyn.worker.patience import answered
 from flovyn.worker.slots import Slots
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Coroutine, Sequence
 
     from anyio.abc import TaskGroup, TaskStatus
 
@@ -50,8 +50,8 @@ class PollIdentity:
 class Runner(Protocol[W]):
     """Gets work of one sort, and does it."""
 
-    def poll(self) -> Coroutine[Any, Any, W | None]:
-        """Ask the server once."""
+    def poll(self, at_most: int) -> Coroutine[Any, Any, Sequence[W]]:
+        """Ask the server once, for so much."""
         ...
 
     async def run(self, work: W, slot: Slot) -> None:
@@ -98,9 +98,8 @@ class Poller(Generic[W]):
         with self._gauges.count("internal_tasks"), anyio.CancelScope() as self._polling:
             while True:
                 await self._slots.free()
-                piece = await self._ask()
-                if piece is not None:
-                    # No await since the answer came: a piece that was claimed is never dropped.
+                # No await once the answer has come: a piece that was claimed is never dropped.
+                for piece in await self._ask():
                     work.start_soon(self._run, piece, self._slots.slot())
 
     def stop(self) -> None:
@@ -113,14 +112,14 @@ class Poller(Generic[W]):
         """Wait until no piece is under way. Only after `stop`."""
         await self._slots.idle()
 
-    async def _ask(self) -> W | None:
+    async def _ask(self) -> Sequence[W]:
         asked = anyio.current_time()
         with self._gauges.count("open_polls"):
-            piece = await answered(self._runner.poll(), "a poll", self._answer_within)
+            pieces = await answered(self._runner.poll(self._slots.left), "a poll", self._answer_within)
         self._contact.heard()
-        if piece is None:
+        if not pieces:
             await anyio.sleep(max(0.0, asked + _SHORTEST_EMPTY_POLL - anyio.current_time()))
-        return piece
+        return pieces
 
     async def _run(self, piece: W, slot: Slot) -> None:
         try:

@@ -26,6 +26,11 @@ class Slots:
         self.open: int = 0
         """How many pieces of work are under way, with a slot or between two."""
 
+    @property
+    def left(self) -> int:
+        """How many are free."""
+        return self._limit - self._taken
+
     async def free(self) -> None:
         """Wait until one is free and nobody waits for it."""
         while self._taken >= self._limit:

@@ -12,7 +12,7 @@ from flovyn.serde.envelope import format_error
 from flovyn.wire import methods
 from flovyn.wire.messages.flovyn import v1 as pb
 from flovyn.worker.claimed import ClaimedTask
-from flovyn.worker.claims import claim_of
+from flovyn.worker.claims import claim_of, claim_of_more, wanting
 from flovyn.worker.report import WorkItem
 from flovyn.worker.task_kit import TaskKit
 
@@ -76,8 +76,8 @@ class TaskRunner:
             given_up=self._leave,
         )
 
-    async def poll(self) -> PolledTask | None:
-        """Ask the server for a task once; None if there is none."""
+    async def poll(self, at_most: int) -> list[PolledTask]:
+        """Ask the server for so many tasks once."""
         reply = await self._transport.unary(
             methods.POLL_TASK,
             pb.PollTaskRequest(
@@ -86,9 +86,13 @@ class TaskRunner:
                 queue=self._identity.queue,
                 timeout_seconds=self._identity.seconds,
             ),
+            metadata=wanting(at_most),
         )
         info = reply.message.task
-        return None if info is None else PolledTask(info, claim_of(reply.metadata))
+        if info is None:
+            return []
+        more = [PolledTask(other, claim_of_more(other.claim)) for other in reply.message.more]
+        return [PolledTask(info, claim_of(reply.metadata)), *more]
 
     def cancel(self, task_id: str, reason: str) -> None:
         """End a task at once, if it runs here. The server knows already."""

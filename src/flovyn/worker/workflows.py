@@ -10,7 +10,7 @@ import anyio
 from flovyn.errors import FlovynError, ServerError, TransportError
 from flovyn.wire import methods
 from flovyn.wire.messages.flovyn import v1 as pb
-from flovyn.worker.claims import claim_of
+from flovyn.worker.claims import claim_of, claim_of_more, wanting
 from flovyn.worker.histories import RAW_EVENTS
 from flovyn.worker.report import WorkItem
 
@@ -71,8 +71,8 @@ class WorkflowRunner:
         self._stopping: str | None = None
         self._running: dict[ClaimedWorkflow, None] = {}
 
-    async def poll(self) -> ClaimedWorkflow | None:
-        """Ask the server for a workflow once; None if none can go on."""
+    async def poll(self, at_most: int) -> list[ClaimedWorkflow]:
+        """Ask the server once for so many workflows that can go on."""
         reply = await self._transport.unary(
             methods.POLL_WORKFLOW,
             pb.PollRequest(
@@ -82,10 +82,13 @@ class WorkflowRunner:
                 timeout_seconds=self._identity.seconds,
                 workflow_capabilities=self._kinds,
             ),
-            metadata=_WITH_HISTORY,
+            metadata=_WITH_HISTORY | wanting(at_most),
         )
         polled = reply.message.workflow_execution
-        return None if polled is None else ClaimedWorkflow(polled, claim_of(reply.metadata))
+        if polled is None:
+            return []
+        more = [ClaimedWorkflow(other, claim_of_more(other.claim)) for other in reply.message.more]
+        return [ClaimedWorkflow(polled, claim_of(reply.metadata)), *more]
 
     def lose_all(self, reason: str) -> None:
         """End all activations: the server has given the workflows to others."""

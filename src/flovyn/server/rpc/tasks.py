@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from flovyn.errors import InvalidArgument
 from flovyn.server.engine import TaskWanted
+from flovyn.server.rpc.asking import MORE_METADATA, number
 from flovyn.server.shell import CLAIM_METADATA
 from flovyn.wire import methods
 from flovyn.wire.messages.flovyn import v1 as pb
@@ -14,6 +15,7 @@ from flovyn.wire.methods import Empty
 
 if TYPE_CHECKING:
     from flovyn.server.acceptor import Call, Routes
+    from flovyn.server.engine import ClaimedTask
     from flovyn.server.shell import Shell
 
 __all__ = ["add"]
@@ -51,22 +53,17 @@ class _Tasks:
     async def poll(self, call: Call, request: pb.PollTaskRequest) -> pb.PollTaskResponse:
         caller = self._shell.caller(call, org_id=request.org_id)
         poller = self._engine.workers.poller(caller, "task", worker_id=request.worker_id, queue=request.queue)
-        claimed = await self._shell.poll(caller, poller, request.timeout_seconds, self._engine.tasks)
-        if claimed is None:
+        more = number(MORE_METADATA, call.metadata.get(MORE_METADATA, "0"))
+        source = self._engine.tasks
+        claimed = await self._shell.poll(caller, poller, request.timeout_seconds, source, at_most=1 + more)
+        if not claimed:
             return pb.PollTaskResponse()
-        call.reply_metadata[CLAIM_METADATA] = claimed.token
-        call.undelivered = partial(self._shell.take_back, self._engine.tasks, claimed)
-        task = claimed.task
-        return pb.PollTaskResponse(
-            task=pb.TaskExecutionInfo(
-                task_execution_id=task.id,
-                kind=task.kind,
-                input=claimed.payload,
-                workflow_execution_id=claimed.run_id,
-                execution_count=task.execution_count,
-                queue=task.queue,
-            )
-        )
+        call.reply_metadata[CLAIM_METADATA] = claimed[0].token
+        call.undelivered = partial(self._shell.take_back, source, claimed)
+        first, *others = map(_info, claimed)
+        for info, one in zip(others, claimed[1:], strict=True):
+            info.claim = one.token
+        return pb.PollTaskResponse(task=first, more=others)
 
     async def complete(self, call: Call, request: pb.CompleteTaskRequest) -> Empty:
         caller = self._shell.caller(call)
@@ -87,6 +84,18 @@ class _Tasks:
         caller = self._shell.caller(call)
         self._engine.tasks.cancel(caller, request.task_execution_id)
         return Empty()
+
+
+def _info(claimed: ClaimedTask) -> pb.TaskExecutionInfo:
+    task = claimed.task
+    return pb.TaskExecutionInfo(
+        task_execution_id=task.id,
+        kind=task.kind,
+        input=claimed.payload,
+        workflow_execution_id=claimed.run_id,
+        execution_count=task.execution_count,
+        queue=task.queue,
+    )
 
 
 def add(routes: Routes, shell: Shell) -> None:

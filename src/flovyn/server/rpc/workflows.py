@@ -5,8 +5,9 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from flovyn.errors import InvalidArgument, Unimplemented
+from flovyn.errors import Unimplemented
 from flovyn.server.engine import Start
+from flovyn.server.rpc.asking import MORE_METADATA, number
 from flovyn.server.shell import CLAIM_METADATA
 from flovyn.wire import methods
 from flovyn.wire.messages.flovyn import v1 as pb
@@ -15,6 +16,7 @@ from flovyn.wire.transport import Method
 
 if TYPE_CHECKING:
     from flovyn.server.acceptor import Call, Routes
+    from flovyn.server.engine import Caller, ClaimedRun
     from flovyn.server.shell import Shell
 
 __all__ = ["add"]
@@ -75,7 +77,7 @@ class _Workflows:
 
     async def poll(self, call: Call, request: pb.PollRequest) -> pb.PollResponse:
         caller = self._shell.caller(call, org_id=request.org_id)
-        at_most = _number(_HISTORY, call.metadata.get(_HISTORY, "0"))
+        at_most = number(_HISTORY, call.metadata.get(_HISTORY, "0"))
         poller = self._engine.workers.poller(
             caller,
             "workflow",
@@ -83,28 +85,34 @@ class _Workflows:
             queue=request.queue,
             kinds=request.workflow_capabilities,
         )
-        claimed = await self._shell.poll(caller, poller, request.timeout_seconds, self._engine.workflows)
-        if claimed is None:
+        more = number(MORE_METADATA, call.metadata.get(MORE_METADATA, "0"))
+        source = self._engine.workflows
+        claimed = await self._shell.poll(caller, poller, request.timeout_seconds, source, at_most=1 + more)
+        if not claimed:
             return pb.PollResponse()
-        call.reply_metadata[CLAIM_METADATA] = claimed.token
-        call.undelivered = partial(self._shell.take_back, self._engine.workflows, claimed)
+        call.reply_metadata[CLAIM_METADATA] = claimed[0].token
+        call.undelivered = partial(self._shell.take_back, source, claimed)
+        first, *others = [self._execution(caller, one, at_most) for one in claimed]
+        for execution, one in zip(others, claimed[1:], strict=True):
+            execution.claim = one.token
+        return pb.PollResponse(workflow_execution=first, more=others)
+
+    def _execution(self, caller: Caller, claimed: ClaimedRun, at_most: int) -> pb.WorkflowExecution:
         run = claimed.run
         history, after = self._engine.workflows.news(caller, claimed, at_most=at_most) if at_most else (b"", 0)
-        return pb.PollResponse(
-            workflow_execution=pb.WorkflowExecution(
-                id=run.id,
-                kind=run.kind,
-                org_id=run.org_id,
-                input=claimed.payload,
-                queue=run.queue,
-                priority_ms=run.priority_ms,
-                created_at_ms=run.created_at,
-                current_sequence=run.sequence,
-                workflow_version=run.version,
-                workflow_task_time_millis=claimed.time_ms,
-                history=history,
-                history_after=after,
-            )
+        return pb.WorkflowExecution(
+            id=run.id,
+            kind=run.kind,
+            org_id=run.org_id,
+            input=claimed.payload,
+            queue=run.queue,
+            priority_ms=run.priority_ms,
+            created_at_ms=run.created_at,
+            current_sequence=run.sequence,
+            workflow_version=run.version,
+            workflow_task_time_millis=claimed.time_ms,
+            history=history,
+            history_after=after,
         )
 
     async def events(self, call: Call, request: pb.GetEventsRequest) -> bytes:
@@ -112,7 +120,7 @@ class _Workflows:
         wait = call.metadata.get(_WAIT)
         if wait is not None:
             call.reply_metadata[_WAIT] = wait
-            if seconds := _number(_WAIT, wait):
+            if seconds := number(_WAIT, wait):
                 await self._shell.ending(caller, request.workflow_execution_id, seconds)
         return self._engine.workflows.events(caller, request.workflow_execution_id)
 
@@ -120,12 +128,6 @@ class _Workflows:
         caller = self._shell.caller(call)
         self._engine.workflows.submit(caller, request.workflow_execution_id, request.commands, request.status)
         return Empty()
-
-
-def _number(name: str, value: str) -> int:
-    if value.isdecimal() and value.isascii() and len(value) < 10:
-        return int(value)
-    raise InvalidArgument(f"{name} is a number, not {value!r}")
 
 
 def add(routes: Routes, shell: Shell) -> None:

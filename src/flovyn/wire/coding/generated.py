@@ -62,6 +62,7 @@ P170: Final = prefixed(170)
 P178: Final = prefixed(178)
 P186: Final = prefixed(186)
 P8010: Final = prefixed(8010)
+P8026: Final = prefixed(8026)
 OF_AgentStreamEventType: Final = {member.value: member for member in pb.AgentStreamEventType}
 OF_CommandType: Final = {member.value: member for member in pb.CommandType}
 OF_StreamEventType: Final = {member.value: member for member in pb.StreamEventType}
@@ -355,6 +356,17 @@ def encode_PollResponse(o: pb.PollResponse) -> bytes:
         k = len(x)
         r.append(P18[k] if k < 128 else b"\x12" + varint(k))
         r.append(x)
+    v1001 = o.more
+    if v1001 != []:
+        if v1001.__class__ is not list:
+            raise TypeError
+        for i1001 in v1001:
+            if i1001.__class__ is not pb.WorkflowExecution:
+                raise TypeError
+            x = encode_WorkflowExecution(i1001)
+            k = len(x)
+            r.append(P8010[k] if k < 128 else b"\xca>" + varint(k))
+            r.append(x)
     if o._unknown_fields:
         r.append(o._unknown_fields)
     return b"".join(r)
@@ -364,10 +376,14 @@ def decode_PollResponse(d: bytes, p: int, e: int) -> pb.PollResponse:
     v1: pb.WorkflowExecution | None = None
     s1: list[int] = []
     v2 = ""
+    v1001: list[pb.WorkflowExecution] = []
     u: list[bytes] | None = None
     if p < e:
+        q = p
         t = d[p]
         p += 1
+        if t > 127:
+            t, p = tag(d, q)
         while True:
             if t == 10:
                 c = d[p]
@@ -384,8 +400,11 @@ def decode_PollResponse(d: bytes, p: int, e: int) -> pb.PollResponse:
                 p = k
                 if p >= e:
                     break
+                q = p
                 t = d[p]
                 p += 1
+                if t > 127:
+                    t, p = tag(d, q)
             if t == 18:
                 c = d[p]
                 p += 1
@@ -396,20 +415,43 @@ def decode_PollResponse(d: bytes, p: int, e: int) -> pb.PollResponse:
                 p = k
                 if p >= e:
                     break
+                q = p
                 t = d[p]
                 p += 1
-            if t not in {10, 18}:
-                q = p - 1
-                t, p = tag(d, q)
-                if t not in {10, 18}:
-                    p = skip(d, p, t)
-                    if u is None:
-                        u = []
-                    u.append(d[q:p])
-                    if p >= e:
-                        break
-                    t = d[p]
-                    p += 1
+                if t > 127:
+                    t, p = tag(d, q)
+            if t == 8010:
+                c = d[p]
+                p += 1
+                if c > 127:
+                    if d[p] < 128:
+                        c += (d[p] << 7) - 128
+                        p += 1
+                    else:
+                        c, p = length(d, p - 1)
+                k = p + c
+                v1001.append(decode_WorkflowExecution(d, p, k))
+                p = k
+                if p >= e:
+                    break
+                q = p
+                t = d[p]
+                p += 1
+                if t > 127:
+                    t, p = tag(d, q)
+                continue
+            if t not in {10, 18, 8010}:
+                p = skip(d, p, t)
+                if u is None:
+                    u = []
+                u.append(d[q:p])
+                if p >= e:
+                    break
+                q = p
+                t = d[p]
+                p += 1
+                if t > 127:
+                    t, p = tag(d, q)
         if p != e:
             raise Defect("it ends within a field")
     if len(s1) > 2:
@@ -417,6 +459,7 @@ def decode_PollResponse(d: bytes, p: int, e: int) -> pb.PollResponse:
     o = new(pb.PollResponse)
     o.workflow_execution = v1
     o.traceparent = v2
+    o.more = v1001
     o._unknown_fields = b"" if u is None else b"".join(u)
     return o
 
@@ -509,6 +552,12 @@ def encode_WorkflowExecution(o: pb.WorkflowExecution) -> bytes:
     if v1002 != 0:
         r.append(b"\xd0>")
         r.append(NUMBERS[v1002] if 0 <= v1002 < 128 else int64(v1002))
+    v1003 = o.claim
+    if v1003 != "":
+        x = v1003.encode()
+        k = len(x)
+        r.append(P8026[k] if k < 128 else b"\xda>" + varint(k))
+        r.append(x)
     if o._unknown_fields:
         r.append(o._unknown_fields)
     return b"".join(r)
@@ -531,6 +580,7 @@ def decode_WorkflowExecution(d: bytes, p: int, e: int) -> pb.WorkflowExecution:
     v14 = 0
     v1001 = b""
     v1002 = 0
+    v1003 = ""
     u: list[bytes] | None = None
     if p < e:
         q = p
@@ -772,7 +822,22 @@ def decode_WorkflowExecution(d: bytes, p: int, e: int) -> pb.WorkflowExecution:
                 p += 1
                 if t > 127:
                     t, p = tag(d, q)
-            if t not in {10, 18, 26, 34, 42, 48, 56, 64, 74, 82, 90, 98, 106, 112, 8010, 8016}:
+            if t == 8026:
+                c = d[p]
+                p += 1
+                if c > 127:
+                    c, p = length(d, p - 1)
+                k = p + c
+                v1003 = d[p:k].decode()
+                p = k
+                if p >= e:
+                    break
+                q = p
+                t = d[p]
+                p += 1
+                if t > 127:
+                    t, p = tag(d, q)
+            if t not in {10, 18, 26, 34, 42, 48, 56, 64, 74, 82, 90, 98, 106, 112, 8010, 8016, 8026}:
                 p = skip(d, p, t)
                 if u is None:
                     u = []
@@ -803,6 +868,7 @@ def decode_WorkflowExecution(d: bytes, p: int, e: int) -> pb.WorkflowExecution:
     o.workflow_task_time_millis = v14
     o.history = v1001
     o.history_after = v1002
+    o.claim = v1003
     o._unknown_fields = b"" if u is None else b"".join(u)
     return o
 
@@ -3183,6 +3249,17 @@ def encode_PollTaskResponse(o: pb.PollTaskResponse) -> bytes:
         k = len(x)
         r.append(P10[k] if k < 128 else b"\n" + varint(k))
         r.append(x)
+    v1001 = o.more
+    if v1001 != []:
+        if v1001.__class__ is not list:
+            raise TypeError
+        for i1001 in v1001:
+            if i1001.__class__ is not pb.TaskExecutionInfo:
+                raise TypeError
+            x = encode_TaskExecutionInfo(i1001)
+            k = len(x)
+            r.append(P8010[k] if k < 128 else b"\xca>" + varint(k))
+            r.append(x)
     if o._unknown_fields:
         r.append(o._unknown_fields)
     return b"".join(r)
@@ -3191,10 +3268,14 @@ def encode_PollTaskResponse(o: pb.PollTaskResponse) -> bytes:
 def decode_PollTaskResponse(d: bytes, p: int, e: int) -> pb.PollTaskResponse:
     v1: pb.TaskExecutionInfo | None = None
     s1: list[int] = []
+    v1001: list[pb.TaskExecutionInfo] = []
     u: list[bytes] | None = None
     if p < e:
+        q = p
         t = d[p]
         p += 1
+        if t > 127:
+            t, p = tag(d, q)
         while True:
             if t == 10:
                 c = d[p]
@@ -3211,26 +3292,50 @@ def decode_PollTaskResponse(d: bytes, p: int, e: int) -> pb.PollTaskResponse:
                 p = k
                 if p >= e:
                     break
+                q = p
                 t = d[p]
                 p += 1
-            if t != 10:
-                q = p - 1
-                t, p = tag(d, q)
-                if t != 10:
-                    p = skip(d, p, t)
-                    if u is None:
-                        u = []
-                    u.append(d[q:p])
-                    if p >= e:
-                        break
-                    t = d[p]
-                    p += 1
+                if t > 127:
+                    t, p = tag(d, q)
+            if t == 8010:
+                c = d[p]
+                p += 1
+                if c > 127:
+                    if d[p] < 128:
+                        c += (d[p] << 7) - 128
+                        p += 1
+                    else:
+                        c, p = length(d, p - 1)
+                k = p + c
+                v1001.append(decode_TaskExecutionInfo(d, p, k))
+                p = k
+                if p >= e:
+                    break
+                q = p
+                t = d[p]
+                p += 1
+                if t > 127:
+                    t, p = tag(d, q)
+                continue
+            if t not in {10, 8010}:
+                p = skip(d, p, t)
+                if u is None:
+                    u = []
+                u.append(d[q:p])
+                if p >= e:
+                    break
+                q = p
+                t = d[p]
+                p += 1
+                if t > 127:
+                    t, p = tag(d, q)
         if p != e:
             raise Defect("it ends within a field")
     if len(s1) > 2:
         v1 = merged(decode_TaskExecutionInfo, d, s1)
     o = new(pb.PollTaskResponse)
     o.task = v1
+    o.more = v1001
     o._unknown_fields = b"" if u is None else b"".join(u)
     return o
 
@@ -3283,6 +3388,12 @@ def encode_TaskExecutionInfo(o: pb.TaskExecutionInfo) -> bytes:
         k = len(x)
         r.append(P66[k] if k < 128 else b"B" + varint(k))
         r.append(x)
+    v1001 = o.claim
+    if v1001 != "":
+        x = v1001.encode()
+        k = len(x)
+        r.append(P8010[k] if k < 128 else b"\xca>" + varint(k))
+        r.append(x)
     if o._unknown_fields:
         r.append(o._unknown_fields)
     return b"".join(r)
@@ -3297,10 +3408,14 @@ def decode_TaskExecutionInfo(d: bytes, p: int, e: int) -> pb.TaskExecutionInfo:
     v6 = ""
     v7: str | None = None
     v8 = ""
+    v1001 = ""
     u: list[bytes] | None = None
     if p < e:
+        q = p
         t = d[p]
         p += 1
+        if t > 127:
+            t, p = tag(d, q)
         while True:
             if t == 10:
                 c = d[p]
@@ -3312,8 +3427,11 @@ def decode_TaskExecutionInfo(d: bytes, p: int, e: int) -> pb.TaskExecutionInfo:
                 p = k
                 if p >= e:
                     break
+                q = p
                 t = d[p]
                 p += 1
+                if t > 127:
+                    t, p = tag(d, q)
             if t == 18:
                 c = d[p]
                 p += 1
@@ -3324,8 +3442,11 @@ def decode_TaskExecutionInfo(d: bytes, p: int, e: int) -> pb.TaskExecutionInfo:
                 p = k
                 if p >= e:
                     break
+                q = p
                 t = d[p]
                 p += 1
+                if t > 127:
+                    t, p = tag(d, q)
             if t == 26:
                 c = d[p]
                 p += 1
@@ -3340,8 +3461,11 @@ def decode_TaskExecutionInfo(d: bytes, p: int, e: int) -> pb.TaskExecutionInfo:
                 p = k
                 if p >= e:
                     break
+                q = p
                 t = d[p]
                 p += 1
+                if t > 127:
+                    t, p = tag(d, q)
             if t == 34:
                 c = d[p]
                 p += 1
@@ -3352,8 +3476,11 @@ def decode_TaskExecutionInfo(d: bytes, p: int, e: int) -> pb.TaskExecutionInfo:
                 p = k
                 if p >= e:
                     break
+                q = p
                 t = d[p]
                 p += 1
+                if t > 127:
+                    t, p = tag(d, q)
             if t == 40:
                 v5 = d[p]
                 p += 1
@@ -3361,8 +3488,11 @@ def decode_TaskExecutionInfo(d: bytes, p: int, e: int) -> pb.TaskExecutionInfo:
                     v5, p = read_int32(d, p - 1)
                 if p >= e:
                     break
+                q = p
                 t = d[p]
                 p += 1
+                if t > 127:
+                    t, p = tag(d, q)
             if t == 50:
                 c = d[p]
                 p += 1
@@ -3373,8 +3503,11 @@ def decode_TaskExecutionInfo(d: bytes, p: int, e: int) -> pb.TaskExecutionInfo:
                 p = k
                 if p >= e:
                     break
+                q = p
                 t = d[p]
                 p += 1
+                if t > 127:
+                    t, p = tag(d, q)
             if t == 58:
                 c = d[p]
                 p += 1
@@ -3385,8 +3518,11 @@ def decode_TaskExecutionInfo(d: bytes, p: int, e: int) -> pb.TaskExecutionInfo:
                 p = k
                 if p >= e:
                     break
+                q = p
                 t = d[p]
                 p += 1
+                if t > 127:
+                    t, p = tag(d, q)
             if t == 66:
                 c = d[p]
                 p += 1
@@ -3397,20 +3533,38 @@ def decode_TaskExecutionInfo(d: bytes, p: int, e: int) -> pb.TaskExecutionInfo:
                 p = k
                 if p >= e:
                     break
+                q = p
                 t = d[p]
                 p += 1
-            if t not in {10, 18, 26, 34, 40, 50, 58, 66}:
-                q = p - 1
-                t, p = tag(d, q)
-                if t not in {10, 18, 26, 34, 40, 50, 58, 66}:
-                    p = skip(d, p, t)
-                    if u is None:
-                        u = []
-                    u.append(d[q:p])
-                    if p >= e:
-                        break
-                    t = d[p]
-                    p += 1
+                if t > 127:
+                    t, p = tag(d, q)
+            if t == 8010:
+                c = d[p]
+                p += 1
+                if c > 127:
+                    c, p = length(d, p - 1)
+                k = p + c
+                v1001 = d[p:k].decode()
+                p = k
+                if p >= e:
+                    break
+                q = p
+                t = d[p]
+                p += 1
+                if t > 127:
+                    t, p = tag(d, q)
+            if t not in {10, 18, 26, 34, 40, 50, 58, 66, 8010}:
+                p = skip(d, p, t)
+                if u is None:
+                    u = []
+                u.append(d[q:p])
+                if p >= e:
+                    break
+                q = p
+                t = d[p]
+                p += 1
+                if t > 127:
+                    t, p = tag(d, q)
         if p != e:
             raise Defect("it ends within a field")
     o = new(pb.TaskExecutionInfo)
@@ -3422,6 +3576,7 @@ def decode_TaskExecutionInfo(d: bytes, p: int, e: int) -> pb.TaskExecutionInfo:
     o.queue = v6
     o.worker_pool_id = v7
     o.traceparent = v8
+    o.claim = v1001
     o._unknown_fields = b"" if u is None else b"".join(u)
     return o
 

@@ -60,7 +60,7 @@ class ShortConnection(H2Connection):
     def __init__(self, config: Any) -> None:
         super().__init__(config)
         self._handlers: dict[type, Any] = {
-            **cast("dict[type, Any]", cast("Any", self)._frame_dispatch_table),
+            **cast("dict[type, Any]", cast("Any", self)._frame_dispatch_table),  # noqa: SLF001
             _DataFrame: self._receive_data_frame,
             _HeadersFrame: self._receive_headers_frame,
         }

@@ -1198,6 +1198,11 @@ class PollResponse(betterproto2.Message):
     W3C trace context of whoever started the workflow.
     """
 
+    more: "list[WorkflowExecution]" = betterproto2.field(1001, betterproto2.TYPE_MESSAGE, repeated=True)
+    """
+    Not of the platform, see docs/protocol.md: further work, for who asked for it.
+    """
+
 
 default_message_pool.register_message("flovyn.v1", "PollResponse", PollResponse)
 
@@ -1241,6 +1246,11 @@ class PollTaskResponse(betterproto2.Message):
     task: "TaskExecutionInfo | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True)
     """
     Absent when there is no work.
+    """
+
+    more: "list[TaskExecutionInfo]" = betterproto2.field(1001, betterproto2.TYPE_MESSAGE, repeated=True)
+    """
+    Not of the platform, see docs/protocol.md: further work, for who asked for it.
     """
 
 
@@ -2333,6 +2343,11 @@ class TaskExecutionInfo(betterproto2.Message):
 
     traceparent: "str" = betterproto2.field(8, betterproto2.TYPE_STRING)
 
+    claim: "str" = betterproto2.field(1001, betterproto2.TYPE_STRING)
+    """
+    The claim of one of `more`.
+    """
+
 
 default_message_pool.register_message("flovyn.v1", "TaskExecutionInfo", TaskExecutionInfo)
 
@@ -2727,6 +2742,11 @@ class WorkflowExecution(betterproto2.Message):
     """
 
     history_after: "int" = betterproto2.field(1002, betterproto2.TYPE_INT64)
+
+    claim: "str" = betterproto2.field(1003, betterproto2.TYPE_STRING)
+    """
+    The claim of one of `more`.
+    """
 
 
 default_message_pool.register_message("flovyn.v1", "WorkflowExecution", WorkflowExecution)
