@@ -6,18 +6,20 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import anyio
+import anyio.lowlevel
 import pytest
 from anyio.abc import TaskStatus
 
 from flovyn.errors import InvalidArgument, NotFound
 from flovyn.server import Server, serve
 from flovyn.server.engine import Caller as EngineCaller
+from flovyn.server.engine.invariants import violations
 from flovyn.wire import methods
 from flovyn.wire.channel import Channel
 from flovyn.wire.coding import encode
 from flovyn.wire.messages.flovyn import v1 as pb
 from flovyn.wire.transport import NO_METADATA, Reply
-from server.world import complete, fail, schedule, start_timer, suspend
+from server.world import complete, fail, schedule, start_timer, suspend, task_id
 
 pytestmark = pytest.mark.anyio
 
@@ -41,6 +43,23 @@ class Caller:
         reply = await self.channel.unary(methods.POLL_WORKFLOW, request, metadata=metadata)
         assert reply.message.workflow_execution is not None
         return reply.message.workflow_execution, reply.metadata["flovyn-claim"]
+
+    async def poll_all(self, more: int, seconds: int = 5) -> list[tuple[str, str]]:
+        """Ids and claims of the runs that a poll brings."""
+        request = pb.PollRequest(worker_id="w", org_id=self.server.org_id, timeout_seconds=seconds)
+        reply = await self.channel.unary(methods.POLL_WORKFLOW, request, metadata={"flovyn-more": str(more)})
+        first = reply.message.workflow_execution
+        if first is None:
+            return []
+        return [(first.id, reply.metadata["flovyn-claim"]), *((run.id, run.claim) for run in reply.message.more)]
+
+    async def poll_tasks(self, more: int) -> list[tuple[str, str]]:
+        request = pb.PollTaskRequest(worker_id="w", org_id=self.server.org_id, timeout_seconds=5)
+        reply = await self.channel.unary(methods.POLL_TASK, request, metadata={"flovyn-more": str(more)})
+        first = reply.message.task
+        assert first is not None
+        others = [(task.task_execution_id, task.claim) for task in reply.message.more]
+        return [(first.task_execution_id, reply.metadata["flovyn-claim"]), *others]
 
     async def submit(self, run: str, token: str, *commands: pb.WorkflowCommand) -> None:
         request = pb.SubmitWorkflowCommandsRequest(workflow_execution_id=run, commands=list(commands))
@@ -194,3 +213,73 @@ async def test_nonsense_is_refused_before_anything_is_claimed() -> None:
         with pytest.raises(InvalidArgument, match="flovyn-history is a number, not 'all'"):
             await caller.poll({"flovyn-history": "all"})
         assert caller.server.statistics().claims == 0
+
+
+# --- several at once ------------------------------------------------------------------------------
+
+
+async def test_a_poll_brings_as_many_runs_as_it_asks_for_each_with_a_claim_of_its_own() -> None:
+    async with calling() as caller:
+        runs = [await caller.start() for _ in range(5)]
+        claimed = await caller.poll_all(2)
+        assert [run for run, _ in claimed] == runs[:3]
+        assert len({token for _, token in claimed}) == 3
+        for run, token in claimed:
+            await caller.submit(run, token, complete())
+        rest = await caller.poll_all(9)
+        assert [run for run, _ in rest] == runs[3:]
+        assert await caller.poll_all(9, seconds=0) == []
+        assert violations(caller.server.engine) == []
+
+
+async def test_so_does_a_poll_for_tasks_and_only_who_asks_gets_more() -> None:
+    async with calling() as caller:
+        run = await caller.start()
+        _, token = await caller.poll()
+        await caller.submit(run, token, *(schedule(number) for number in range(4)), suspend())
+        (first,) = await caller.poll_tasks(0)
+        others = await caller.poll_tasks(15)
+        assert [task for task, _ in (first, *others)] == [task_id(number) for number in range(4)]
+        for task, claim in (first, *others):
+            request = pb.CompleteTaskRequest(task_execution_id=task, output=b"1")
+            await caller.channel.unary(methods.COMPLETE_TASK, request, metadata={"flovyn-claim": claim})
+        assert (await caller.types(run)).count("TASK_COMPLETED") == 4
+        with pytest.raises(InvalidArgument, match="flovyn-more is a number, not 'all'"):
+            request = pb.PollTaskRequest(worker_id="w", org_id=caller.server.org_id)
+            await caller.channel.unary(methods.POLL_TASK, request, metadata={"flovyn-more": "all"})
+
+
+async def test_where_others_wait_each_gets_one() -> None:
+    brought: list[list[str]] = []
+    async with calling() as caller, anyio.create_task_group() as tg:
+        run = await caller.start()
+        _, token = await caller.poll()
+
+        async def poll() -> None:
+            brought.append([task for task, _ in await caller.poll_tasks(15)])
+
+        for _ in range(3):
+            tg.start_soon(poll)
+        while caller.server.statistics().waiting_polls != 3:
+            await anyio.sleep(0.001)
+        await caller.submit(run, token, *(schedule(number) for number in range(3)), suspend())
+        while len(brought) < 3:
+            await anyio.sleep(0.001)
+        assert sorted(brought) == sorted([task_id(number)] for number in range(3))
+
+
+async def test_what_a_poll_was_to_bring_is_free_again_when_it_is_given_up() -> None:
+    async with calling() as caller:
+        runs = [await caller.start() for _ in range(3)]
+        for turns in range(30):
+            with anyio.CancelScope() as scope:
+                async with anyio.create_task_group() as tg:
+                    tg.start_soon(caller.poll_all, 2)
+                    for _ in range(turns):
+                        await anyio.lowlevel.checkpoint()
+                    scope.cancel()
+        with anyio.fail_after(5):
+            claimed: list[str] = []
+            while len(claimed) < 3:
+                claimed += [run for run, _ in await caller.poll_all(2)]
+        assert sorted(claimed) == sorted(runs)

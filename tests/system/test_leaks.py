@@ -241,7 +241,7 @@ def kept() -> Counter[str]:
     """What a worker has in memory for tasks that it was given."""
     gc.collect()
     kinds = (ClaimedTask, Attempt, Pump)
-    return Counter(type(each).__name__ for each in gc.get_objects() if isinstance(each, kinds))
+    return Counter(type(each).__name__ for each in gc.get_objects() if type(each) in kinds)
 
 
 def waited_for(env: Environment) -> dict[str, object]:

@@ -439,6 +439,47 @@ async def test_report_with_a_bad_token_is_given_up(caplog: pytest.LogCaptureFixt
     assert "the end of task t1 could not be reported: token revoked" in caplog.messages
 
 
+async def test_a_poll_asks_for_what_there_is_room_for_and_all_that_it_brings_runs() -> None:
+    began: list[str] = []
+    go_on = anyio.Event()
+
+    @task
+    async def held(ctx: TaskContext) -> None:
+        began.append(ctx.task_execution_id)
+        await go_on.wait()
+
+    server = FakeServer()
+
+    async def poll(request: pb.PollTaskRequest) -> pb.PollTaskResponse:
+        if len(server.seen("PollTask")) > 1:
+            await anyio.sleep_forever()
+        first, *more = [
+            pb.TaskExecutionInfo(f"t-{number}", "held", b"null", execution_count=1, claim=f"claim-{number}")
+            for number in range(3)
+        ]
+        return pb.PollTaskResponse(task=first, more=more)
+
+    server.answers["PollTask"] = poll
+    server.said["PollTask"] = {"flovyn-claim": "claim-0"}
+    with anyio.fail_after(5):
+        async with Worker(server.client(), tasks=[held], max_concurrent_tasks=20, grace=1):
+            await server.until(lambda: len(began) == 3 and len(server.seen("PollTask")) == 2)
+            go_on.set()
+            await server.until(lambda: len(server.completed) == 3)
+    # 20 slots, of which at most 16 are asked for at once; then 17 are left.
+    assert [call.metadata["flovyn-more"] for call in server.seen("PollTask")] == ["15", "15"]
+    claims = {call.request.task_execution_id: call.metadata["flovyn-claim"] for call in server.seen("CompleteTask")}
+    assert claims == {f"t-{number}": f"claim-{number}" for number in range(3)}
+
+
+async def test_a_poll_asks_for_no_more_than_there_is_room_for() -> None:
+    server = FakeServer()
+    with anyio.fail_after(5):
+        async with Worker(server.client(), tasks=[double], max_concurrent_tasks=1, grace=1):
+            await server.until(lambda: server.seen("PollTask"))
+    assert server.seen("PollTask")[0].metadata["flovyn-more"] == "0"
+
+
 async def test_no_more_tasks_than_allowed_run_at_once() -> None:
     running = most = 0
     gate = anyio.Event()
