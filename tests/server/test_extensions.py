@@ -245,8 +245,8 @@ async def test_so_does_a_poll_for_tasks_and_only_who_asks_gets_more() -> None:
             await caller.channel.unary(methods.COMPLETE_TASK, request, metadata={"flovyn-claim": claim})
         assert (await caller.types(run)).count("TASK_COMPLETED") == 4
         with pytest.raises(InvalidArgument, match="flovyn-more is a number, not 'all'"):
-            request = pb.PollTaskRequest(worker_id="w", org_id=caller.server.org_id)
-            await caller.channel.unary(methods.POLL_TASK, request, metadata={"flovyn-more": "all"})
+            asked = pb.PollTaskRequest(worker_id="w", org_id=caller.server.org_id)
+            await caller.channel.unary(methods.POLL_TASK, asked, metadata={"flovyn-more": "all"})
 
 
 async def test_where_others_wait_each_gets_one() -> None:

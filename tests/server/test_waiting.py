@@ -55,8 +55,8 @@ class Queue:
 
     async def poll(self, name: str, kinds: Sequence[str]) -> None:
         poller = Poller("task", ORG, "default", name, tuple(kinds))
-        (claimed,) = await self.shell.poll(self.world.caller(), poller, 60, self) or [None]
-        self.got[name] = None if claimed is None else claimed.kind
+        claimed = await self.shell.poll(self.world.caller(), poller, 60, self)
+        self.got[name] = claimed[0].kind if claimed else None
 
 
 async def until(holds: Callable[[], bool]) -> None:
