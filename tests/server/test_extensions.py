@@ -154,8 +154,9 @@ async def test_a_server_that_ends_lets_go_of_who_waits() -> None:
                 tg.cancel_scope.cancel()
 
             tg.start_soon(wait)
-            while channel.statistics().active_calls != 1:
+            while server.statistics().waiting_results != 1:
                 await anyio.sleep(0.001)
+        assert server.statistics().waiting_results == 0
     assert heard == [["WORKFLOW_STARTED"]]
 
 

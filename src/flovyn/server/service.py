@@ -45,6 +45,7 @@ class Statistics:
     Attributes:
         connections: Clients that are connected and have made a call; zero once the server has ended.
         waiting_polls: Long polls that are being held open; zero once the server has ended.
+        waiting_results: Calls that wait for the end of a workflow; zero once the server has ended.
         listeners: Streams of notifications that are open; zero once the server has ended.
         claims: Workflows and tasks that are in the hands of workers; a file keeps them when the server ends.
         http_connections: Clients that are connected to REST; zero once the server has ended.
@@ -53,6 +54,7 @@ class Statistics:
 
     connections: int
     waiting_polls: int
+    waiting_results: int
     listeners: int
     claims: int
     http_connections: int
@@ -117,6 +119,7 @@ class Server:
         return Statistics(
             connections=len(leases.links()),
             waiting_polls=len(self._shell.waiters),
+            waiting_results=len(self._shell.endings),
             listeners=len(self._shell.news),
             claims=len(leases.claims()),
             http_connections=0 if self._http is None else self._http.connections,
