@@ -4,14 +4,17 @@
 * `DeterminismError`: workflow code left the deterministic world, or disagrees with its history.
 * `ServerError`: the server understood the call and refused it, one class for each kind of refusal.
 * `TransportError`: the call never got a (sensible) answer.
-* `ExecutionError`: durable work ended badly; the error tells how, with what the other side said.
+* `ExecutionError`: durable work ended badly; the error tells how, and its cause is what the other side said.
 
 Suspension is not an exception: a workflow that waits is simply not resumed.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
 
 __all__ = [
     "AllFailed",
@@ -41,12 +44,16 @@ __all__ = [
     "PermissionDenied",
     "PromiseRejected",
     "PromiseTimeout",
+    "QueryFailed",
+    "RemoteError",
+    "ResourceExhausted",
     "RunawayWorkflow",
     "ServerError",
     "ServerUnavailable",
     "TaskCancelled",
     "TaskFailed",
     "TaskTimeout",
+    "TokenRefused",
     "TransportError",
     "Unauthenticated",
     "Unimplemented",
@@ -56,16 +63,49 @@ __all__ = [
 ]
 
 
+E = TypeVar("E", bound="FlovynError")
+
+
 class FlovynError(Exception):
     """Base of everything this package raises on purpose.
 
+    Its members can be pickled, and keep their attributes; of their causes, those that are of this package.
+
     Args:
         message: What was wrong, with which value, and what to do about it.
+
+    Example:
+        >>> NotFound("workflow 7 is unknown")
+        NotFound('workflow 7 is unknown')
+        >>> TaskFailed("ValueError: no", task_id="t-1", kind="charge", error_type="ValueError", attempts=3)
+        TaskFailed('ValueError: no', task_id='t-1', kind='charge', retryable=True, error_type='ValueError', attempts=3)
     """
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
         self.message = message
+
+    def __repr__(self) -> str:
+        # Not `self.message`: a subclass of a user may be made without this constructor.
+        told = [repr(vars(self).get("message", str(self)))]
+        told += [f"{key}={value!r}" for key, value in vars(self).items() if key not in _UNTOLD and value not in _NOTHING]
+        return f"{type(self).__name__}({', '.join(told)})"
+
+    def __reduce__(self) -> tuple[Callable[..., FlovynError], tuple[Any, ...]]:
+        # Not by the constructor, whose keyword arguments the standard way forgets; and causes are forgotten by it, too.
+        cause = self.__cause__ if isinstance(self.__cause__, FlovynError) else None
+        return _restored, (type(self), self.args, vars(self), cause)
+
+
+_UNTOLD = frozenset({"message", "traceback", "__notes__"})
+_NOTHING: Sequence[object] = (None, "", ())
+
+
+def _restored(kind: type[E], args: tuple[Any, ...], state: dict[str, Any], cause: FlovynError | None) -> E:
+    error = kind.__new__(kind, *args)
+    vars(error).update(state)
+    error.__cause__ = cause
+    return error
 
 
 # --- the caller's mistake -------------------------------------------------------------------
@@ -233,10 +273,31 @@ class Unauthenticated(ServerError):
     status = "UNAUTHENTICATED"
 
 
+class TokenRefused(Unauthenticated):
+    """The token endpoint of an OAuth2 provider gives no token.
+
+    Args:
+        message: Which endpoint, and what it said.
+        error: Its error code, such as ``invalid_client``.
+        description: Its text about that, if it gave one.
+    """
+
+    def __init__(self, message: str, *, error: str, description: str | None = None) -> None:
+        super().__init__(message)
+        self.error = error
+        self.description = description
+
+
 class Unimplemented(ServerError):
     """The server does not offer this call."""
 
     status = "UNIMPLEMENTED"
+
+
+class ResourceExhausted(ServerError):
+    """The server does not take so much: a message is over its limit, or there are too many of them."""
+
+    status = "RESOURCE_EXHAUSTED"
 
 
 class DeadlineExceeded(ServerError):
@@ -267,11 +328,60 @@ class MalformedMessage(TransportError):
 # --- how durable work ended -----------------------------------------------------------------
 
 
+class RemoteError(FlovynError):
+    """An exception that was raised elsewhere, as the other side described it: the cause of what is raised here.
+
+    Its own cause, and the members of a group, are `RemoteError` too. A traceback that names this error shows the remote
+    one below it.
+
+    Args:
+        message: The text of the exception, without its type.
+        type: The name of its type.
+        traceback: The remote traceback, its newest frames if it was too long.
+        members: The members of an exception group.
+
+    Example:
+        >>> str(RemoteError("no such card", type="ValueError"))
+        'ValueError: no such card'
+    """
+
+    def __init__(
+        self, message: str, *, type: str, traceback: str | None = None, members: Sequence[RemoteError] = ()  # noqa: A002
+    ) -> None:
+        super().__init__(message)
+        self.type = type
+        self.traceback = traceback
+        self.members: tuple[RemoteError, ...] = tuple(members)
+        if traceback is not None:
+            self.add_note(traceback)
+
+    def __str__(self) -> str:
+        return f"{self.type}: {self.message}" if self.message else self.type
+
+
 class ExecutionError(FlovynError):
-    """A workflow or a task did not end with a value."""
+    """A workflow, a task or another piece of durable work did not end with a value."""
 
 
-class WorkflowFailed(ExecutionError):
+class _Failed(ExecutionError):
+    """Code that ran elsewhere raised an exception, which is the cause of this one if the other side told of it.
+
+    Args:
+        message: The error text that history has, without the part that is for SDKs.
+        error_type: The type name of the exception; None if the other side did not tell.
+    """
+
+    def __init__(self, message: str, *, error_type: str | None) -> None:
+        super().__init__(message)
+        self.error_type = error_type
+
+    @property
+    def traceback(self) -> str | None:
+        """The remote traceback as text; None if the other side did not tell."""
+        return self.__cause__.traceback if isinstance(self.__cause__, RemoteError) else None
+
+
+class WorkflowFailed(_Failed):
     """The workflow ended with an error.
 
     Args:
@@ -279,7 +389,7 @@ class WorkflowFailed(ExecutionError):
         workflow_id: The execution.
         kind: The workflow's kind, if known.
         error_type: The type name of the user's exception, if the failing side told.
-        details: Everything else that the failing side told (cause chain, traceback), as JSON data.
+        failure_type: The platform's word for the sort of failure, such as ``DETERMINISM_VIOLATION``, if it has one.
     """
 
     def __init__(
@@ -289,13 +399,12 @@ class WorkflowFailed(ExecutionError):
         workflow_id: str,
         kind: str | None = None,
         error_type: str | None = None,
-        details: dict[str, Any] | None = None,
+        failure_type: str | None = None,
     ) -> None:
-        super().__init__(message)
         self.workflow_id = workflow_id
         self.kind = kind
-        self.error_type = error_type
-        self.details: dict[str, Any] = details or {}
+        super().__init__(message, error_type=error_type)
+        self.failure_type = failure_type
 
 
 class WorkflowCancelled(ExecutionError):
@@ -310,8 +419,13 @@ class WorkflowCancelled(ExecutionError):
         super().__init__(message)
         self.workflow_id = workflow_id
 
+    @property
+    def reason(self) -> str:
+        """The reason that was given: the message."""
+        return self.message
 
-class TaskFailed(ExecutionError):
+
+class TaskFailed(_Failed):
     """A task ended with an error, after all its attempts.
 
     Args:
@@ -320,7 +434,7 @@ class TaskFailed(ExecutionError):
         kind: The task's kind.
         retryable: Whether the failing side thought that another attempt could help.
         error_type: The type name of the user's exception, if the failing side told.
-        details: Everything else that the failing side told (cause chain, traceback), as JSON data.
+        attempts: How many attempts there were, if that is known.
     """
 
     def __init__(
@@ -331,14 +445,13 @@ class TaskFailed(ExecutionError):
         kind: str,
         retryable: bool = True,
         error_type: str | None = None,
-        details: dict[str, Any] | None = None,
+        attempts: int | None = None,
     ) -> None:
-        super().__init__(message)
         self.task_id = task_id
         self.kind = kind
         self.retryable = retryable
-        self.error_type = error_type
-        self.details: dict[str, Any] = details or {}
+        super().__init__(message, error_type=error_type)
+        self.attempts = attempts
 
 
 class TaskCancelled(ExecutionError):
@@ -354,6 +467,11 @@ class TaskCancelled(ExecutionError):
         super().__init__(message)
         self.task_id = task_id
         self.kind = kind
+
+    @property
+    def reason(self) -> str:
+        """The reason: the message."""
+        return self.message
 
 
 class TaskTimeout(ExecutionError):
@@ -385,26 +503,21 @@ class NonRetryableError(ExecutionError):
     """
 
 
-class OperationFailed(ExecutionError):
+class OperationFailed(_Failed):
     """The body of a `ctx.run` raised. The failure is recorded: a replay raises the same.
 
     Args:
         message: The text of the body's exception.
         name: The operation's name.
         error_type: The type name of the body's exception.
-        details: Its cause chain and traceback, as JSON data.
     """
 
-    def __init__(
-        self, message: str, *, name: str, error_type: str | None = None, details: dict[str, Any] | None = None
-    ) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, *, name: str, error_type: str | None = None) -> None:
         self.name = name
-        self.error_type = error_type
-        self.details: dict[str, Any] = details or {}
+        super().__init__(message, error_type=error_type)
 
 
-class ChildWorkflowFailed(ExecutionError):
+class ChildWorkflowFailed(_Failed):
     """A child workflow ended with an error.
 
     Args:
@@ -413,25 +526,15 @@ class ChildWorkflowFailed(ExecutionError):
         name: The child's name among the children of its parent.
         kind: The child's kind.
         error_type: The type name of the user's exception, if the failing side told.
-        details: Everything else that the failing side told (cause chain, traceback), as JSON data.
     """
 
     def __init__(
-        self,
-        message: str,
-        *,
-        workflow_id: str,
-        name: str,
-        kind: str,
-        error_type: str | None = None,
-        details: dict[str, Any] | None = None,
+        self, message: str, *, workflow_id: str, name: str, kind: str, error_type: str | None = None
     ) -> None:
-        super().__init__(message)
         self.workflow_id = workflow_id
         self.name = name
         self.kind = kind
-        self.error_type = error_type
-        self.details: dict[str, Any] = details or {}
+        super().__init__(message, error_type=error_type)
 
 
 class ChildWorkflowCancelled(ExecutionError):
@@ -450,24 +553,24 @@ class ChildWorkflowCancelled(ExecutionError):
         self.name = name
         self.kind = kind
 
+    @property
+    def reason(self) -> str:
+        """The reason: the message."""
+        return self.message
 
-class PromiseRejected(ExecutionError):
+
+class PromiseRejected(_Failed):
     """Somebody outside has rejected a promise.
 
     Args:
         message: The error that was given, as text.
         name: The promise's name.
         error_type: The type name of an exception, if the other side told.
-        details: Everything else that the other side told, as JSON data.
     """
 
-    def __init__(
-        self, message: str, *, name: str, error_type: str | None = None, details: dict[str, Any] | None = None
-    ) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, *, name: str, error_type: str | None = None) -> None:
         self.name = name
-        self.error_type = error_type
-        self.details: dict[str, Any] = details or {}
+        super().__init__(message, error_type=error_type)
 
 
 class PromiseTimeout(ExecutionError):
@@ -480,6 +583,21 @@ class PromiseTimeout(ExecutionError):
 
     def __init__(self, message: str, *, name: str) -> None:
         super().__init__(message)
+        self.name = name
+
+
+class QueryFailed(ExecutionError):
+    """A query has no answer: the workflow has not begun yet, or the server that was asked knows none.
+
+    Args:
+        message: Why.
+        workflow_id: The execution that was asked.
+        name: The query.
+    """
+
+    def __init__(self, message: str, *, workflow_id: str, name: str) -> None:
+        super().__init__(message)
+        self.workflow_id = workflow_id
         self.name = name
 
 

@@ -22,6 +22,7 @@ from flovyn.errors import (
     MalformedMessage,
     NotFound,
     PayloadError,
+    RemoteError,
     ServerUnavailable,
     Unauthenticated,
     UsageError,
@@ -214,9 +215,13 @@ async def test_failure_with_what_the_other_side_told(kind: str) -> None:
     failed = caught.value
     assert (failed.message, failed.error_type) == ("ValueError: no such card", "ValueError")
     assert (failed.workflow_id, failed.kind) == ("wf-1", "place_order")
-    assert failed.details["cause"] == {"type": "KeyError", "message": "'card'"}
-    assert failed.details["failure_type"] == "BUSINESS_LOGIC"
-    assert "no such card" in failed.details["traceback"]
+    assert failed.failure_type == "BUSINESS_LOGIC"
+    cause = failed.__cause__
+    assert isinstance(cause, RemoteError)
+    assert (cause.type, cause.message, cause.traceback) == ("ValueError", "no such card", failed.traceback)
+    assert failed.traceback is not None
+    assert "no such card" in failed.traceback
+    assert repr(cause.__cause__) == "RemoteError(\"'card'\", type='KeyError')"
 
 
 async def test_failure_of_another_sdk() -> None:
@@ -224,7 +229,7 @@ async def test_failure_of_another_sdk() -> None:
     with pytest.raises(WorkflowFailed) as caught:
         await server.client().handle(place_order, "wf-1").result()
     assert (caught.value.message, caught.value.error_type) == ("Task failed: out of stock", None)
-    assert caught.value.details == {"failure_type": "ERROR"}
+    assert (caught.value.failure_type, caught.value.traceback, caught.value.__cause__) == ("ERROR", None, None)
 
 
 @pytest.mark.parametrize(

@@ -220,7 +220,7 @@ async def test_no_plaintext_is_on_the_wire_or_in_the_servers_file(tmp_path: Path
                 assert await handle.result() == EXPECTED
                 with pytest.raises(WorkflowFailed, match=CANARY) as caught:
                     await (await client.start(fails)).result()
-                assert caught.value.details["cause"]["message"] == f"'{CANARY}'"
+                assert repr(caught.value.__cause__.__cause__) == f"RemoteError(\"'{CANARY}'\", type='KeyError')"
                 query = pb.QueryWorkflowRequest(handle.id, "state", b'"%s"' % CANARY.encode())
                 state = await client.transport.unary(methods.QUERY_WORKFLOW, query)
                 assert msgspec.json.decode(state.message.result) == {"note": CANARY}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import msgspec
 
@@ -60,13 +60,12 @@ def conclude(event: pb.WorkflowEvent, *, workflow_id: str, kind: str, decode: Ca
 
 def _failure(ending: _Ending, workflow_id: str, kind: str) -> WorkflowFailed:
     told = parse_error(ending.error or "Workflow failed")
-    details: dict[str, Any] = told.as_data() if told.type is not None else {}
-    if ending.failure_type:
-        details["failure_type"] = ending.failure_type
-    return WorkflowFailed(
+    failed = WorkflowFailed(
         str(told),
         workflow_id=workflow_id,
         kind=kind,
         error_type=told.type,
-        details=details,
+        failure_type=ending.failure_type or None,
     )
+    failed.__cause__ = told.as_exception()
+    return failed

@@ -43,14 +43,16 @@ def task_error(event: Event, kind: str) -> ExecutionError:
         return TaskTimeout(info.message, task_id=data.task, kind=kind, limit=info.reason)
     if info.type in {None, "TimeoutError"} and info.message in _TIMED_OUT:
         return TaskTimeout(info.message, task_id=data.task, kind=kind)
-    return TaskFailed(
+    failed = TaskFailed(
         str(info),
         task_id=data.task,
         kind=kind,
         retryable=info.retryable,
         error_type=info.type,
-        details=info.as_data(),
+        attempts=info.attempts,
     )
+    failed.__cause__ = info.as_exception()
+    return failed
 
 
 def child_error(event: Event, child: Child, kind: str) -> ExecutionError:
@@ -64,9 +66,9 @@ def child_error(event: Event, child: Child, kind: str) -> ExecutionError:
     info = parse_error(data.error if isinstance(data.error, str) and data.error else "Child workflow failed")
     if info.type is None and info.message in _CHILD_CANCELLED:
         return ChildWorkflowCancelled(info.reason or info.message, workflow_id=identity, name=name, kind=kind)
-    return ChildWorkflowFailed(
-        str(info), workflow_id=identity, name=name, kind=kind, error_type=info.type, details=info.as_data()
-    )
+    failed = ChildWorkflowFailed(str(info), workflow_id=identity, name=name, kind=kind, error_type=info.type)
+    failed.__cause__ = info.as_exception()
+    return failed
 
 
 def promise_error(event: Event, name: str) -> ExecutionError:
@@ -75,4 +77,6 @@ def promise_error(event: Event, name: str) -> ExecutionError:
         return PromiseTimeout(f"nobody has resolved promise {name!r} in time", name=name)
     error = event.data.error
     info = parse_error(error if isinstance(error, str) and error else "Promise rejected")
-    return PromiseRejected(str(info), name=name, error_type=info.type, details=info.as_data())
+    rejected = PromiseRejected(str(info), name=name, error_type=info.type)
+    rejected.__cause__ = info.as_exception()
+    return rejected

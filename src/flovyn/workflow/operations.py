@@ -36,7 +36,7 @@ async def operate(execution: Execution, name: str, fn: Callable[..., Any], args:
         case Value(data):
             return codec.decode(data)
         case Failure(info):
-            raise OperationFailed(str(info), name=name, error_type=info.type, details=info.as_data())
+            raise OperationFailed(str(info), name=name, error_type=info.type) from info.as_exception()
         case other:
             raise DeterminismError(f"operation {name!r} was resumed with {other!r}")  # pragma: no cover
 
