@@ -125,13 +125,14 @@ class ErrorInfo:
 
     def as_exception(self) -> RemoteError | None:
         """What was raised elsewhere, to be the cause of what is raised here; None if it is not told what it was."""
-        return None if self.type is None else self._as_exception()
+        return None if self.type is None else _exception(self)
 
-    def _as_exception(self) -> RemoteError:
-        members = [member._as_exception() for member in self.members]  # noqa: SLF001 - of the same class
-        error = RemoteError(self.message, type=self.type or "Exception", traceback=self.traceback, members=members)
-        error.__cause__ = None if self.cause is None else self.cause._as_exception()
-        return error
+
+def _exception(info: ErrorInfo) -> RemoteError:
+    members = [_exception(member) for member in info.members]
+    error = RemoteError(info.message, type=info.type or "Exception", traceback=info.traceback, members=members)
+    error.__cause__ = None if info.cause is None else _exception(info.cause)
+    return error
 
 
 class _Room:
@@ -257,7 +258,10 @@ cause=None, members=(), attempts=None)
     if newline and last.startswith(_OPENING) and last.endswith(_CLOSING):
         try:
             data = msgspec.json.decode(last[len(_OPENING) : -len(_CLOSING)])
-        except (msgspec.DecodeError, RecursionError):  # somebody cut or edited the text: what is readable is what there is
+        except (
+            msgspec.DecodeError,
+            RecursionError,
+        ):  # somebody cut or edited the text: what is readable is what there is
             return ErrorInfo(message=readable)
         if isinstance(data, dict):
             return ErrorInfo.from_data(cast("dict[str, Any]", data))
