@@ -12,8 +12,9 @@ from flovyn.errors import MalformedMessage, ServerUnavailable
 from flovyn.replay import HistoryGap
 from flovyn.wire.messages.flovyn import v1 as pb
 from flovyn.wire.payloads import decoded
+from flovyn.wire.raw import RAW_EVENTS
 from flovyn.worker.claims import CLAIM
-from flovyn.worker.histories import RAW_EVENTS, apply, holds_in
+from flovyn.worker.histories import apply, holds_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
