@@ -2,7 +2,21 @@
 
 from __future__ import annotations
 
-from flovyn.client import Client, HistoryEvent, WorkflowHandle, connect
+from flovyn.client import (
+    Client,
+    HistoryEvent,
+    OAuth2,
+    SignalledStart,
+    SubmittedTask,
+    TaskAttempt,
+    TaskDescription,
+    TaskLogLine,
+    TaskSummary,
+    WorkflowDescription,
+    WorkflowHandle,
+    WorkflowSummary,
+    connect,
+)
 from flovyn.errors import (
     AllFailed,
     AlreadyExists,
@@ -47,6 +61,7 @@ from flovyn.errors import (
     UsageError,
     WorkflowCancelled,
     WorkflowFailed,
+    WorkflowTimedOut,
 )
 from flovyn.task import SyncTaskContext, TaskContext
 from flovyn.wire.options import ChannelOptions
@@ -129,6 +144,7 @@ __all__ = [
     "NoReconnect",
     "NonRetryableError",
     "NotFound",
+    "OAuth2",
     "Ok",
     "OperationFailed",
     "Outage",
@@ -148,13 +164,19 @@ __all__ = [
     "ServerError",
     "ServerUnavailable",
     "Signal",
+    "SignalledStart",
     "StateKey",
+    "SubmittedTask",
     "SyncTaskContext",
     "Task",
+    "TaskAttempt",
     "TaskCancelled",
     "TaskContext",
+    "TaskDescription",
     "TaskFailed",
     "TaskHandle",
+    "TaskLogLine",
+    "TaskSummary",
     "TaskTimeout",
     "TokenRefused",
     "TransportError",
@@ -168,8 +190,11 @@ __all__ = [
     "Workflow",
     "WorkflowCancelled",
     "WorkflowContext",
+    "WorkflowDescription",
     "WorkflowFailed",
     "WorkflowHandle",
+    "WorkflowSummary",
+    "WorkflowTimedOut",
     "compensation",
     "connect",
     "effect",
