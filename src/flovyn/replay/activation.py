@@ -32,16 +32,18 @@ class Activation(Reenactment):
         execution: The run; its history has been read.
         at_ms: The clock of the activation, epoch milliseconds.
         salt: A random id.
+        fenced: Whether the server takes no submission but that of whoever has the claim, so that there are no forks.
 
     Attributes:
         starting: Operations whose bodies the host must run now; the host takes them out.
         finished: Whether nothing can move any more and no body is running: the submission can be made.
     """
 
-    def __init__(self, execution: Execution, *, at_ms: int, salt: str) -> None:
+    def __init__(self, execution: Execution, *, at_ms: int, salt: str, fenced: bool = False) -> None:
         super().__init__(execution, at_ms=at_ms)
         self.starting: list[Operation] = []
         self._salt = salt
+        self._fenced = fenced
         self._exhausted = False
         self._answers: deque[tuple[Operation, Answer]] = deque()
         self._order: list[int] = []
@@ -101,6 +103,7 @@ class Activation(Reenactment):
             now=execution.kernel.now,
             soon=bool(execution.pending) or children or (result is not None and untried),
             owed=bool(owed),
+            fenced=self._fenced,
         )
         return Submission((*commands, SuspendWorkflow(execution.waiting())), Status.SUSPENDED)
 

@@ -97,7 +97,9 @@ class Step:
         try:
             execution = await self._run.load()
             self._long.look(polled, events=execution.history.length, size=len(self._run.applied))
-            activation = Activation(execution, at_ms=polled.workflow_task_time_millis, salt=self._salt)
+            activation = Activation(
+                execution, at_ms=polled.workflow_task_time_millis, salt=self._salt, fenced=self._run.is_fenced
+            )
             await drive(activation)
             # What was given up before stands in history already: sent now, it neither puts off an end once more, nor
             # has to be remembered. A fork that will not count can send nothing else.
