@@ -31,6 +31,7 @@ EVENTS: Final = {
 """What the server writes for a command or a call, by its first word (section 4.6 of the platform's specification)."""
 
 CREATED: Final[dict[Thing, str]] = {"task": "PENDING", "child": "PENDING", "timer": "ARMED", "promise": "PENDING"}
+OPEN: Final = ("PENDING", "RUNNING", "ARMED")
 ENDED: Final[dict[Thing, str]] = {"task": "COMPLETED", "child": "COMPLETED", "timer": "", "promise": "RESOLVED"}
 
 
@@ -85,8 +86,6 @@ class Model:
         self.at = "operation"
         self.commands += self.what.begins
         self.kept.update({thing: CREATED[thing] for thing in self.what.things})
-        if "promise" in self.kept and self.signals:
-            raise AssertionError
         if self.cell.operation == "run":
             self.run()
 
@@ -120,9 +119,11 @@ class Model:
         if self.at == "next":
             self.leave()
         elif self.at == "operation" and not self.cell.is_shielded:
-            # A promise keeps its name, and is nobody's to cancel.
-            self.given_up = {thing: False for thing in self.what.things if thing != "promise"}
-            self.leave()
+            if self.what.on_cancel != "abandon":
+                # A promise keeps its name, and is nobody's to cancel.
+                self.given_up = {thing: False for thing in self.what.things if thing != "promise"}
+            if self.what.on_cancel != "wait":
+                self.leave()
 
     def leave(self) -> None:
         """The cancelled exception leaves the scope. From an inner one the workflow goes on; the root one ends it."""
@@ -152,6 +153,8 @@ class Model:
                     self.ended()
                 elif self.at == "left" and not self.cell.is_inner:
                     self.over()
+            case "the task was cancelled" | "the child was cancelled" if self.at == "operation":
+                self.leave()  # the wait went on until then
             case "end":
                 if self.what.keeps_signal:
                     self.told.notes.append(self.signals)
@@ -174,7 +177,7 @@ class Model:
             self.show(event)
         program, self.commands = self.commands, []
         # What has ended needs no cancelling, whoever was first.
-        open_ones = {thing: old for thing, old in self.given_up.items() if self.kept[thing] in ("PENDING", "ARMED", "RUNNING")}
+        open_ones = {thing: old for thing, old in self.given_up.items() if self.kept[thing] in OPEN}
         commands = [*program, *self.ask(open_ones)]
         calls = self.call(open_ones, commands)
         self.given_up = dict.fromkeys(open_ones, True)
@@ -239,15 +242,19 @@ class Model:
             self.kept["task"] = "RUNNING"  # whoever works on tasks takes it at once
 
     def close(self) -> None:
-        """The end of a workflow: its timers go, its promises are closed."""
+        """The end of a workflow: its open tasks are cancelled, its timers go, its promises are closed; children go on."""
         if "timer" in self.kept:
             self.kept["timer"] = ""
+        if self.kept.get("task") in OPEN:
+            self.kept["task"] = "CANCELLED"
         if self.kept.get("promise") == "PENDING":
             self.kept["promise"] = "CLOSED"
 
     def do(self, deed: Deed) -> bool:
         """The outside world acts; returns whether that changes anything."""
         if self.told.status:
+            if deed == "end of it" and self.kept.get("child") == "PENDING":
+                self.kept["child"] = "COMPLETED"  # it goes on when its parent has ended, who is not told
             return False
         match deed:
             case "start":
@@ -266,7 +273,7 @@ class Model:
     def do_end(self) -> bool:
         events: list[str] = []
         for thing, event in self.what.ends:
-            if thing is None or self.kept.get(thing) in ("PENDING", "RUNNING", "ARMED"):
+            if thing is None or self.kept.get(thing) in OPEN:
                 events.append(event)
                 if thing is not None:
                     self.kept[thing] = ENDED[thing]

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager, contextmanager
 import anyio
 
 from flovyn import TaskContext, WorkflowContext, task, workflow
+from flovyn.definitions import OnCancel
 
 __all__ = ["REASON", "SECONDS", "SIGHTS", "Race", "cell", "part", "races", "work"]
 
@@ -65,12 +66,12 @@ races: defaultdict[str, Race] = defaultdict(Race)
 # --- what is awaited ------------------------------------------------------------------------
 
 
-async def schedule(ctx: WorkflowContext) -> object:
-    return await ctx.schedule(work)
+async def schedule(ctx: WorkflowContext, how: OnCancel = "request") -> object:
+    return await ctx.schedule(work.options(on_cancel=how))
 
 
-async def child(ctx: WorkflowContext) -> object:
-    return await ctx.schedule_workflow(part)
+async def child(ctx: WorkflowContext, how: OnCancel = "request") -> object:
+    return await ctx.schedule_workflow(part.options(on_cancel=how))
 
 
 async def sleep(ctx: WorkflowContext) -> object:
@@ -105,7 +106,11 @@ async def group_exit(ctx: WorkflowContext) -> object:
 
 AWAITED: dict[str, Callable[[WorkflowContext], Awaitable[object]]] = {
     "schedule": schedule,
+    "schedule (wait)": lambda ctx: schedule(ctx, "wait"),
+    "schedule (abandon)": lambda ctx: schedule(ctx, "abandon"),
     "child": child,
+    "child (wait)": lambda ctx: child(ctx, "wait"),
+    "child (abandon)": lambda ctx: child(ctx, "abandon"),
     "sleep": sleep,
     "promise": promise,
     "signal": signal,

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Final, Literal, get_args
 
+from flovyn.definitions import OnCancel
+
 __all__ = ["CANNOT_OCCUR", "CELLS", "OPERATIONS", "Cell", "Operation", "Scope", "Thing", "When", "product_of_axes"]
 
 Thing = Literal["task", "child", "timer", "promise"]
@@ -28,6 +30,7 @@ class Operation:
         things: What the server then keeps.
         ends: The events that end it, each with the thing whose end it is; none of an operation that ends by itself.
         value: What the await gives.
+        on_cancel: What becomes of it when its scope is cancelled.
         keeps_signal: A signal that nobody takes, because the wait for it was cancelled or only looks, stays.
     """
 
@@ -35,12 +38,25 @@ class Operation:
     things: tuple[Thing, ...] = ()
     ends: tuple[tuple[Thing | None, str], ...] = ((None, "SIGNAL_RECEIVED"),)
     value: object = None
+    on_cancel: OnCancel = "request"
     keeps_signal: bool = False
 
 
 OPERATIONS: Final[dict[str, Operation]] = {
     "schedule": Operation(("schedule work",), ("task",), (("task", "TASK_COMPLETED"),), "done"),
     "child": Operation(("child part-1",), ("child",), (("child", "CHILD_WORKFLOW_COMPLETED"),), "done"),
+    "schedule (wait)": Operation(
+        ("schedule work",), ("task",), (("task", "TASK_COMPLETED"),), "done", on_cancel="wait"
+    ),
+    "schedule (abandon)": Operation(
+        ("schedule work",), ("task",), (("task", "TASK_COMPLETED"),), "done", on_cancel="abandon"
+    ),
+    "child (wait)": Operation(
+        ("child part-1",), ("child",), (("child", "CHILD_WORKFLOW_COMPLETED"),), "done", on_cancel="wait"
+    ),
+    "child (abandon)": Operation(
+        ("child part-1",), ("child",), (("child", "CHILD_WORKFLOW_COMPLETED"),), "done", on_cancel="abandon"
+    ),
     "sleep": Operation(("start timer",), ("timer",), (("timer", "TIMER_FIRED"),), "slept"),
     "promise": Operation(("promise wish",), ("promise",), (("promise", "PROMISE_RESOLVED"),), "granted"),
     "signal": Operation(value="sent", keeps_signal=True),
