@@ -238,7 +238,14 @@ class Stage:
 
     def _executions(self) -> Executions:
         options = WorkerOptions(on_violation="fail")
-        return Executions(self._recorder, [cell], codecs=CodecChain(()), cancel_task=lambda *_: None, options=options)
+        return Executions(
+            self._recorder,
+            [cell],
+            codecs=CodecChain(()),
+            cancel_task=lambda *_: None,
+            workflow_ended=lambda _: None,
+            options=options,
+        )
 
     async def activate(
         self, polled: pb.WorkflowExecution, claim: Mapping[str, str], *, cached: bool

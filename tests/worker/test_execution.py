@@ -174,7 +174,14 @@ def executions(
     **more: Any,
 ) -> Executions:
     options = WorkerOptions(on_violation=on_violation, cache_size=cache_size, **more)
-    return Executions(server, workflows or (one_task,), codecs=CodecChain(), cancel_task=nobody, options=options)
+    return Executions(
+        server,
+        workflows or (one_task,),
+        codecs=CodecChain(),
+        cancel_task=nobody,
+        workflow_ended=lambda _: None,
+        options=options,
+    )
 
 
 MARK, TASK, TIMER = pb.CommandType.RECORD_OPERATION, pb.CommandType.SCHEDULE_TASK, pb.CommandType.START_TIMER
@@ -342,6 +349,7 @@ async def test_cancels_go_out_once_the_submission_counts(claim: dict[str, str]) 
         [gives_up],
         codecs=CodecChain(),
         cancel_task=lambda task_id, reason: told.append((task_id, reason)),
+        workflow_ended=lambda _: None,
         options=WorkerOptions(),
     )
     await runs.execute(polled("gives_up", b"null"), claim)
