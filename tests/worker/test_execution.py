@@ -364,6 +364,32 @@ async def test_cancels_go_out_once_the_submission_counts(claim: dict[str, str]) 
     runs.close()
 
 
+@pytest.mark.parametrize("claim", [CLAIM, {}], ids=["fenced", "not fenced"])
+async def test_a_timer_that_is_left_is_cancelled_at_once_only_where_no_other_submission_can_count(
+    claim: dict[str, str],
+) -> None:
+    @workflow(kind="waits")
+    async def waits(ctx: WorkflowContext) -> None:
+        for name in ("first", "second", "third"):
+            with anyio.move_on_after(60):
+                await ctx.wait_for_signal(name)
+
+    server = OneRun()
+    runs = executions(server, waits)
+    for name in ("", "first", "second"):
+        if name:
+            server.append("SIGNAL_RECEIVED", signalName=name, signalValue=None)
+        await runs.execute(polled("waits", b"null"), claim)
+    started = [c.start_timer.timer_id for s in server.submitted for c in s.commands if c.start_timer]
+    cancelled = [[c.cancel_timer.timer_id for c in s.commands if c.cancel_timer] for s in server.submitted]
+    assert len(started) == 3
+    if claim:
+        assert cancelled == [[], [started[0]], [started[1]]]
+    else:
+        assert cancelled == [[], [], [started[0]]]
+    runs.close()
+
+
 async def test_what_is_kept_alive_is_bounded() -> None:
     server = OneRun()
     ended: list[str] = []
