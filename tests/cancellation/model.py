@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from cancellation.programs import REASON
-from cancellation.table import Cell, Thing
+from cancellation.table import Cell, When
 
 __all__ = ["Deed", "Expected", "Phase", "expected"]
 
 Deed = Literal["start", "go", "cancel", "end of it", "end"]
-"""What the outside world does: start the workflow; say that it may come to the await; have the scope cancelled; have the
-operation end; say that a workflow which has left its inner scope may end."""
+"""What the outside world does: start the workflow; say that it may come to the await; have the scope cancelled; have
+the operation end; say that a workflow which has left its inner scope may end."""
 
 EVENTS: Final = {
     "schedule": ("TASK_SCHEDULED",),
@@ -30,9 +30,9 @@ EVENTS: Final = {
 }
 """What the server writes for a command or a call, by its first word (section 4.6 of the platform's specification)."""
 
-CREATED: Final[dict[Thing, str]] = {"task": "PENDING", "child": "PENDING", "timer": "ARMED", "promise": "PENDING"}
+CREATED: Final[dict[str, str]] = {"task": "PENDING", "child": "PENDING", "timer": "ARMED", "promise": "PENDING"}
 OPEN: Final = ("PENDING", "RUNNING", "ARMED")
-ENDED: Final[dict[Thing, str]] = {"task": "COMPLETED", "child": "COMPLETED", "timer": "", "promise": "RESOLVED"}
+ENDED: Final[dict[str, str]] = {"task": "COMPLETED", "child": "COMPLETED", "timer": "", "promise": "RESOLVED"}
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Phase:
 
     deeds: tuple[Deed, ...]
     activations: tuple[tuple[str, ...], ...]
-    kept: dict[Thing, str]
+    kept: dict[str, str]
     late: bool = False
 
 
@@ -70,9 +70,9 @@ class Model:
         self.holder = cell.operation == "lock"  # another task holds the lock, and stays until that is to be released
         self.signals = 0  # that nobody has taken
         self.unseen: list[str] = []  # events since the last activation
-        self.kept: dict[Thing, str] = {}  # what the server keeps, by its status
+        self.kept: dict[str, str] = {}  # what the server keeps, by its status
         self.commands: list[str] = []
-        self.given_up: dict[Thing, bool] = {}  # with whether that was decided in an earlier activation
+        self.given_up: dict[str, bool] = {}  # with whether that was decided in an earlier activation
         self.reserved: list[str] = []  # timers
         self.told = Expected()
 
@@ -185,7 +185,7 @@ class Model:
         self.write(asked)
         return asked
 
-    def ask(self, given_up: dict[Thing, bool]) -> list[str]:
+    def ask(self, given_up: dict[str, bool]) -> list[str]:
         """The commands by which the server is told what was given up, the reserved timers of rule 8, and the end."""
         over = self.at == "over"
         # A child is asked by a command, once the decision stands in history, and until it has ended.
@@ -205,7 +205,7 @@ class Model:
         self.reserved = wanted
         return [*commands, "suspend"]
 
-    def call(self, given_up: dict[Thing, bool], commands: list[str]) -> list[str]:
+    def call(self, given_up: dict[str, bool], commands: list[str]) -> list[str]:
         """CancelTask is a call, made once the submission is accepted."""
         return ["CancelTask"] if "task" in given_up and commands[-1] == "suspend" else []
 
@@ -221,8 +221,8 @@ class Model:
                     self.told.events.append("TIMER_CANCELLED")
                     if command == "cancel timer":
                         self.kept["timer"] = ""
-                case [word, *_]:
-                    self.told.events += EVENTS[word.rstrip(":")]
+                case words:
+                    self.told.events += EVENTS[words[0]]
         if asked[-1] not in ("suspend", "CancelTask"):
             self.told.status = "COMPLETED" if asked[-1] == "complete" else "CANCELLED"
             self.close()
@@ -242,7 +242,7 @@ class Model:
             self.kept["task"] = "RUNNING"  # whoever works on tasks takes it at once
 
     def close(self) -> None:
-        """The end of a workflow: its open tasks are cancelled, its timers go, its promises are closed; children go on."""
+        """The end of a workflow: its tasks are cancelled, its timers go, its promises are closed; children go on."""
         if "timer" in self.kept:
             self.kept["timer"] = ""
         if self.kept.get("task") in OPEN:
@@ -284,25 +284,25 @@ class Model:
         return bool(events)
 
 
+SCRIPTS: Final[dict[When, list[tuple[Deed, ...]]]] = {
+    "before": [("cancel", "go"), ("end of it",)],
+    "while": [("cancel",), ("end of it",)],
+    "cancel first": [("cancel", "end of it")],
+    "end first": [("end of it", "cancel")],
+    "after": [("end of it",), ("cancel",)],
+}
+"""What happens, phase by phase: between two phases everything comes to rest."""
+
+
 def deeds(cell: Cell) -> list[tuple[Deed, ...]]:
-    """What happens in a cell, phase by phase: between two phases everything comes to rest."""
-    phases: list[tuple[Deed, ...]] = [("start",)]
-    if cell.when == "before":
-        phases += [("cancel", "go"), ("end of it",)]
-    elif cell.when == "while":
-        phases += [("cancel",), ("end of it",)]
-    elif cell.when == "cancel first":
-        phases += [("cancel", "end of it")]
-    elif cell.when == "end first":
-        phases += [("end of it", "cancel")]
-    else:
-        phases += [("end of it",), ("cancel",)]
-    if cell.operation == "run":  # it ends by itself
-        phases = [tuple(deed for deed in phase if deed != "end of it") for phase in phases]
-        if cell.is_raced:  # and what cancels it is another of its kind
-            phases = [("start",)]
-        elif cell.when == "end first":
-            phases = [("start",), ("go", "cancel")]
+    """The phases of a cell."""
+    script = SCRIPTS[cell.when]
+    if cell.is_raced:  # what cancels is another operation of the same activation
+        script = []
+    elif cell.operation == "run":  # which ends by itself
+        script = [("go", "cancel")] if cell.is_gated and cell.when == "end first" else script
+        script = [tuple(deed for deed in phase if deed != "end of it") for phase in script]
+    phases: list[tuple[Deed, ...]] = [("start",), *script]
     if cell.is_inner:
         phases.append(("end",))
     return [phase for phase in phases if phase]

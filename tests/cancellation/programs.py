@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
+from typing import NoReturn
 
 import anyio
 
@@ -51,9 +52,10 @@ class Race:
             await self._event().wait()
         return "ran"
 
-    async def endless(self) -> str:
+    async def endless(self) -> NoReturn:
         try:
             await anyio.sleep_forever()
+            raise AssertionError
         except anyio.get_cancelled_exc_class():
             self.cancelled += 1
             raise
@@ -68,6 +70,11 @@ races: defaultdict[str, Race] = defaultdict(Race)
 
 async def schedule(ctx: WorkflowContext, how: OnCancel = "request") -> object:
     return await ctx.schedule(work.options(on_cancel=how))
+
+
+async def handle(ctx: WorkflowContext) -> object:
+    """It belongs to the scope that it is awaited in."""
+    return await ctx.schedule_async(work)
 
 
 async def child(ctx: WorkflowContext, how: OnCancel = "request") -> object:
@@ -106,6 +113,7 @@ async def group_exit(ctx: WorkflowContext) -> object:
 
 AWAITED: dict[str, Callable[[WorkflowContext], Awaitable[object]]] = {
     "schedule": schedule,
+    "handle": handle,
     "schedule (wait)": lambda ctx: schedule(ctx, "wait"),
     "schedule (abandon)": lambda ctx: schedule(ctx, "abandon"),
     "child": child,

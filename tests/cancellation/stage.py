@@ -13,7 +13,6 @@ from uuid import uuid4
 import httpx2
 
 from cancellation.programs import REASON, SECONDS, cell, part
-from cancellation.table import Thing
 from flovyn import Client, WorkflowHandle
 from flovyn.serde.codecs import CodecChain
 from flovyn.server import rpc
@@ -76,7 +75,7 @@ def is_envelope(result: object) -> bool:
 
 
 def timer(timer_id: str) -> str:
-    return timer_id.split("/")[0] if timer_id.startswith("$flovyn.") else "timer"
+    return timer_id.partition("/")[0] if timer_id.startswith("$flovyn.") else "timer"
 
 
 class Recorder:
@@ -172,9 +171,7 @@ class Played:
             pb.CommandType.COMPLETE_WORKFLOW, 2, complete_workflow=pb.CompleteWorkflowCommand(output=b'"done"')
         )
         submit = pb.SubmitWorkflowCommandsRequest(polled.id, [complete], pb.WorkflowStatus.COMPLETED)
-        await self.stage.other.unary(
-            methods.SUBMIT_WORKFLOW_COMMANDS, submit, metadata=claim_of(reply.metadata)
-        )
+        await self.stage.other.unary(methods.SUBMIT_WORKFLOW_COMMANDS, submit, metadata=claim_of(reply.metadata))
         return True
 
     async def resolve_promise(self) -> None:
@@ -195,14 +192,14 @@ class Played:
         """The workflow, as REST shows it."""
         return cast("dict[str, Any]", await self.stage.rest("GET", f"/{self.handle.id}"))
 
-    async def kept(self) -> dict[Thing, str]:
+    async def kept(self) -> dict[str, str]:
         """What the server keeps for the workflow: of each sort of thing there is one at most, with its status."""
         tasks = (await self.stage.rest("GET", f"/{self.handle.id}/tasks"))["tasks"]
         children = (await self.stage.rest("GET", f"/{self.handle.id}/children"))["workflows"]
         store = self.stage.engine.core.store
         run = store.runs.find(self.handle.id)
         assert run is not None
-        every: dict[Thing, list[str]] = {
+        every: dict[str, list[str]] = {
             "task": [task["status"] for task in tasks],
             "child": [child["status"] for child in children],
             "timer": ["ARMED" for n, _ in store.timers.armed() if n == run.n],
@@ -242,7 +239,7 @@ class Stage:
             self._recorder,
             [cell],
             codecs=CodecChain(()),
-            cancel_task=lambda *_: None,
+            cancel_task=lambda _, __: None,
             workflow_ended=lambda _: None,
             options=options,
         )

@@ -44,6 +44,7 @@ class Operation:
 
 OPERATIONS: Final[dict[str, Operation]] = {
     "schedule": Operation(("schedule work",), ("task",), (("task", "TASK_COMPLETED"),), "done"),
+    "handle": Operation(("schedule work",), ("task",), (("task", "TASK_COMPLETED"),), "done"),
     "child": Operation(("child part-1",), ("child",), (("child", "CHILD_WORKFLOW_COMPLETED"),), "done"),
     "schedule (wait)": Operation(
         ("schedule work",), ("task",), (("task", "TASK_COMPLETED"),), "done", on_cancel="wait"

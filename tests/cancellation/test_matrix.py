@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import nullcontext
+from itertools import pairwise
 from typing import Any, get_args
 
 import pytest
@@ -92,7 +93,7 @@ def check_sights(workflow_id: str, cell: Cell, wanted: Expected) -> None:
     runs = SIGHTS.pop(workflow_id)
     assert runs[-1] == wanted.notes
     assert (len(runs) == 1) is (cell.cached or sum(len(phase.activations) for phase in wanted.phases) == 1)
-    for earlier, later in zip(runs, runs[1:], strict=False):
+    for earlier, later in pairwise(runs):
         assert later[: len(earlier)] == earlier
     # The body of an operation that is given up while it runs is cancelled, by the backend's own exception.
     if cell.operation == "run":

@@ -14,6 +14,7 @@ from flovyn import (
     Client,
     TaskContext,
     Worker,
+    Workflow,
     WorkflowCancelled,
     WorkflowContext,
     WorkflowFailed,
@@ -43,8 +44,8 @@ async def waits(ctx: WorkflowContext) -> None:
 async def returns_all_the_same(ctx: WorkflowContext) -> str:
     try:
         await ctx.wait_for_signal("never")
-    except anyio.get_cancelled_exc_class() as cancelled:
-        return f"I had it all along ({cancelled})"  # noqa: ASYNC103, ASYNC104 - that is what is tested
+    except anyio.get_cancelled_exc_class() as cancelled:  # noqa: ASYNC103 - that is what is tested
+        return f"I had it all along ({cancelled})"  # noqa: ASYNC104
     return ""
 
 
@@ -71,7 +72,7 @@ async def cleans_up(ctx: WorkflowContext, *, for_ever: bool) -> None:
                 await ctx.wait_for_signal("never")
 
 
-WORKFLOWS = [waits, returns_all_the_same, fails_to_clean_up, cleans_up]
+WORKFLOWS: list[Workflow[..., Any]] = [waits, returns_all_the_same, fails_to_clean_up, cleans_up]
 
 
 @pytest.fixture(scope="module")
@@ -100,10 +101,23 @@ async def until(served: Rest, handle: WorkflowHandle[Any], *statuses: str) -> di
     return dict(shown)
 
 
+async def test_cancelling_the_wait_for_a_result_only_ends_the_wait(served: Rest) -> None:
+    async with working(served, "watched") as client:
+        handle = await client.start(waits)
+        await until(served, handle, "WAITING")
+        with anyio.move_on_after(0.01) as wait:
+            await handle.result()
+        assert wait.cancelled_caught
+        shown = await until(served, handle, "WAITING")
+        assert shown["cancellationRequested"] is False
+        assert "CANCELLATION_REQUESTED" not in [event.type for event in await handle.history()]
+
+
 async def test_one_that_is_cancelled_before_it_begins_begins_nothing(served: Rest) -> None:
-    async with working(served, "other"), flovyn.connect(
-        served.server.url, org_id=ACME.id, token="worker-key", queue="early"
-    ) as client:
+    async with (
+        working(served, "other"),
+        flovyn.connect(served.server.url, org_id=ACME.id, token="worker-key", queue="early") as client,
+    ):
         # A worker has told that its workflows end themselves, but none works from this queue yet.
         handle = await client.start(waits)
         assert (await cancel(served, handle, "never mind"))["status"] == "PENDING"

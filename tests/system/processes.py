@@ -68,9 +68,7 @@ async def server(db: Path, *options: str, port: int = 0, http: bool = False) -> 
 
 
 @asynccontextmanager
-async def worker(
-    backend: str, at: ServerProcess, directory: Path, *, script: Path = WORKER
-) -> AsyncGenerator[Process]:
+async def worker(backend: str, at: ServerProcess, directory: Path, *, script: Path = WORKER) -> AsyncGenerator[Process]:
     """Run an order worker, or the worker of another script; it polls when the block begins."""
     already = lines(directory).count("ready")
     async with _running(script, backend, at.url, at.org_id, at.token, directory) as process:
