@@ -296,13 +296,14 @@ SCRIPTS: Final[dict[When, list[tuple[Deed, ...]]]] = {
 
 def deeds(cell: Cell) -> list[tuple[Deed, ...]]:
     """The phases of a cell."""
-    script = SCRIPTS[cell.when]
-    if cell.is_raced:  # what cancels is another operation of the same activation
-        script = []
-    elif cell.operation == "run":  # which ends by itself
-        script = [("go", "cancel")] if cell.is_gated and cell.when == "end first" else script
-        script = [tuple(deed for deed in phase if deed != "end of it") for phase in script]
-    phases: list[tuple[Deed, ...]] = [("start",), *script]
+    phases: list[tuple[Deed, ...]] = [("start",)]
+    if cell.operation != "run":
+        phases += SCRIPTS[cell.when]
+    elif cell.is_gated and cell.when == "end first":  # it is called for in the activation that sees the request
+        phases.append(("go", "cancel"))
+    elif not cell.is_raced:  # otherwise what cancels is another operation of the first activation
+        for phase in SCRIPTS[cell.when]:
+            phases.append(tuple(deed for deed in phase if deed != "end of it"))
     if cell.is_inner:
         phases.append(("end",))
     return [phase for phase in phases if phase]

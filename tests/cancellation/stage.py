@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -13,6 +13,7 @@ from uuid import uuid4
 import httpx2
 
 from cancellation.programs import REASON, SECONDS, cell, part
+from cancellation.table import Thing
 from flovyn import Client, WorkflowHandle
 from flovyn.serde.codecs import CodecChain
 from flovyn.server import rpc
@@ -125,7 +126,7 @@ class Played:
         """Run what can be run, and return what each activation asked for: its commands, and then its calls."""
         asked: list[tuple[str, ...]] = []
         while True:
-            await self.stage.clock.advance(0, wait_for_work=False)  # timers of 0 ms fire
+            self.stage.engine.tick()  # timers of 0 ms fire
             request = pb.PollRequest(
                 worker_id="worker", org_id=DEV_ORG_ID, queue=self.queue, workflow_capabilities=["cell"]
             )
@@ -192,19 +193,22 @@ class Played:
         """The workflow, as REST shows it."""
         return cast("dict[str, Any]", await self.stage.rest("GET", f"/{self.handle.id}"))
 
-    async def kept(self) -> dict[str, str]:
+    async def kept(self, things: Collection[Thing] = ("task", "child", "timer", "promise")) -> dict[str, str]:
         """What the server keeps for the workflow: of each sort of thing there is one at most, with its status."""
-        tasks = (await self.stage.rest("GET", f"/{self.handle.id}/tasks"))["tasks"]
-        children = (await self.stage.rest("GET", f"/{self.handle.id}/children"))["workflows"]
+        every: dict[str, list[str]] = {}
+        if "task" in things:
+            shown = await self.stage.rest("GET", f"/{self.handle.id}/tasks")
+            every["task"] = [task["status"] for task in shown["tasks"]]
+        if "child" in things:
+            shown = await self.stage.rest("GET", f"/{self.handle.id}/children")
+            every["child"] = [child["status"] for child in shown["workflows"]]
         store = self.stage.engine.core.store
         run = store.runs.find(self.handle.id)
         assert run is not None
-        every: dict[str, list[str]] = {
-            "task": [task["status"] for task in tasks],
-            "child": [child["status"] for child in children],
-            "timer": ["ARMED" for n, _ in store.timers.armed() if n == run.n],
-            "promise": [promise.status for promise in store.promises.all() if promise.run == run.n],
-        }
+        if "timer" in things:
+            every["timer"] = ["ARMED" for n, _ in store.timers.armed() if n == run.n]
+        if "promise" in things:
+            every["promise"] = [promise.status for promise in store.promises.all() if promise.run == run.n]
         return {thing: ", ".join(statuses) for thing, statuses in every.items() if statuses}
 
 
