@@ -258,9 +258,10 @@ def drive(
     answer_last_first: bool = False,
     exhausted: bool = False,
     late: bool = False,
+    fenced: bool = False,
 ) -> Submission:
     """Run an activation; bodies of operations are called on the spot, or are all too late for their deadlines."""
-    activation = Activation(execution, at_ms=at_ms, salt=salt)
+    activation = Activation(execution, at_ms=at_ms, salt=salt, fenced=fenced)
     if exhausted:
         activation.exhaust()
     while True:

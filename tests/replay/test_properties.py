@@ -157,6 +157,22 @@ def test_after_a_cancellation_nothing_new_is_begun_outside_a_shield(program: Pro
     Watched(program, script).run()
 
 
+class Tidy(World):
+    """Where the server fences submissions, no timer is armed that the program does not wait for."""
+
+    def accept(self, submission: Submission, read: int) -> bool:
+        over = super().accept(submission, read)
+        if not over and self.lived is not None:
+            awaited = {timer.id for timer in self.lived[1].timers.awaited()}
+            assert {timer for timer in self.platform.armed() if not timer.startswith(RESERVED)} <= awaited
+        return over
+
+
+@given(programs, scripts)
+def test_where_the_server_fences_no_timer_is_armed_that_nobody_waits_for(program: Program, script: bytes) -> None:
+    Tidy(program, script).run()
+
+
 class Believed(World):
     """What does not count has no effect: no result of it is heard, and whatever it began is to be cancelled."""
 
