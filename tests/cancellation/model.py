@@ -72,7 +72,7 @@ class Model:
         self.unseen: list[str] = []  # events since the last activation
         self.kept: dict[str, str] = {}  # what the server keeps, by its status
         self.commands: list[str] = []
-        self.given_up: dict[str, bool] = {}  # with whether that was decided in an earlier activation
+        self.given_up: set[str] = set()  # what the program does not want any more
         self.reserved: list[str] = []  # timers
         self.told = Expected()
 
@@ -121,7 +121,7 @@ class Model:
         elif self.at == "operation" and not self.cell.is_shielded:
             if self.what.on_cancel != "abandon":
                 # A promise keeps its name, and is nobody's to cancel.
-                self.given_up = {thing: False for thing in self.what.things if thing != "promise"}
+                self.given_up = {*self.what.things} - {"promise"}
             if self.what.on_cancel != "wait":
                 self.leave()
 
@@ -177,26 +177,25 @@ class Model:
             self.show(event)
         program, self.commands = self.commands, []
         # What has ended needs no cancelling, whoever was first.
-        open_ones = {thing: old for thing, old in self.given_up.items() if self.kept[thing] in OPEN}
-        commands = [*program, *self.ask(open_ones)]
-        calls = self.call(open_ones, commands)
-        self.given_up = dict.fromkeys(open_ones, True)
+        self.given_up = {thing for thing in self.given_up if self.kept[thing] in OPEN}
+        commands = [*program, *self.ask(self.given_up)]
+        calls = self.call(self.given_up, commands)
         asked = (*commands, *calls)
         self.write(asked)
         return asked
 
-    def ask(self, given_up: dict[str, bool]) -> list[str]:
+    def ask(self, given_up: set[str]) -> list[str]:
         """The commands by which the server is told what was given up, the reserved timers of rule 8, and the end."""
         over = self.at == "over"
-        # A child is asked by a command, once the decision stands in history, and until it has ended.
-        asks = ["cancel child part-1"] if given_up.get("child") else []
-        if over and "task" not in given_up and given_up.get("child", True):
+        # A child is asked by a command, with every submission until it has ended.
+        asks = ["cancel child part-1"] if "child" in given_up else []
+        if over and "task" not in given_up:
             return [*asks, "complete" if self.cell.is_inner else f"end as cancelled: {REASON}"]
         commands = [*asks]
         if "timer" in given_up:
             commands.append("cancel timer")
         wanted = []
-        if given_up.get("child") is False or over:
+        if over:
             wanted = ["$flovyn.soon"]
         elif "task" in given_up:
             wanted = ["$flovyn.cancels"]
@@ -205,7 +204,7 @@ class Model:
         self.reserved = wanted
         return [*commands, "suspend"]
 
-    def call(self, given_up: dict[str, bool], commands: list[str]) -> list[str]:
+    def call(self, given_up: set[str], commands: list[str]) -> list[str]:
         """CancelTask is a call, made once the submission is accepted."""
         return ["CancelTask"] if "task" in given_up and commands[-1] == "suspend" else []
 

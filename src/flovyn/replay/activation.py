@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from flovyn.replay.commands import Command, RecordOperation, SuspendWorkflow
+from flovyn.replay.commands import Command, FailWorkflow, RecordOperation, SuspendWorkflow
 from flovyn.replay.marker import Marker
 from flovyn.replay.names import ACTIVATION
 from flovyn.replay.records import Answer, write_answer
@@ -80,7 +80,9 @@ class Activation(Reenactment):
         """What the activation hands to the server; call it once, when it is finished."""
         execution = self._execution
         result, owed, activation = execution.result, execution.tasks.owed(), execution.journal.activation
-        children = execution.children.undecided
+        # A failure may be retried from outside, and is then made anew: what it decided must not have happened.
+        fails = isinstance(result, FailWorkflow)
+        children = execution.children.undecided and (fails or not self._fenced)
         # An end that would leave cancels is put off: the next activation sends them, then ends (rule 8). It comes at
         # once, unless they have been tried already, and the server could not answer.
         ending = result is not None and not owed and not children
@@ -92,7 +94,7 @@ class Activation(Reenactment):
             if operation.answer is not None
         ]
         commands += execution.journal.commands
-        commands += execution.children.requests()
+        commands += execution.children.requests(fenced=self._fenced)
         if result is not None and ending:
             return Submission((*commands, result), Status.of(result))
         commands += reserved_commands(
