@@ -121,7 +121,7 @@ class Model:
         elif self.at == "operation" and not self.cell.is_shielded:
             if self.what.on_cancel != "abandon":
                 # A promise keeps its name, and is nobody's to cancel.
-                self.given_up = {*self.what.things} - {"promise"}
+                self.given_up = {thing for thing in self.what.things if thing != "promise"}
             if self.what.on_cancel != "wait":
                 self.leave()
 
