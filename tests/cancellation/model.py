@@ -1,4 +1,4 @@
-"""What the specification says of a cell: section 4 of the architecture, as a program that waits in words only.
+"""What is to be seen of a cell: the two tables of docs/cancellation.md, as a program that waits in words only.
 
 It knows nothing of the code that is tested: neither of scopes nor of histories, but of what a server is to be told.
 """
@@ -28,7 +28,7 @@ EVENTS: Final = {
     "end": ("WORKFLOW_CANCELLED",),
     "CancelTask": ("TASK_CANCELLED", "TASK_FAILED"),
 }
-"""What the server writes for a command or a call, by its first word (section 4.6 of the platform's specification)."""
+"""What the server writes for a command or a call, by its first word."""
 
 CREATED: Final[dict[str, str]] = {"task": "PENDING", "child": "PENDING", "timer": "ARMED", "promise": "PENDING"}
 OPEN: Final = ("PENDING", "RUNNING", "ARMED")
@@ -40,6 +40,7 @@ class Phase:
     """Some deeds, and what the activations behind them ask for: commands, and then calls.
 
     Attributes:
+        kept: What the server then keeps, by its status.
         late: The operation has ended already, or was given up: its end comes too late, and changes nothing.
     """
 
