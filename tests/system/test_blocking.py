@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 import time
 from collections.abc import Generator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from inspect import getfile
+from traceback import extract_stack
 from typing import Any, cast
 from uuid import uuid4
 
@@ -267,6 +270,8 @@ def test_an_interrupt_ends_the_call(client: flovyn.blocking.Client) -> None:
 
     def interrupt() -> None:
         until(handle, "WORKFLOW_SUSPENDED")
+        while not any(frame.filename == getfile(Future) for frame in extract_stack(sys._current_frames()[main])):
+            time.sleep(0.001)  # it does not wait for its call yet
         signal.pthread_kill(main, signal.SIGINT)
 
     with ThreadPoolExecutor(1) as threads:
