@@ -19,7 +19,7 @@ nox.options.reuse_existing_virtualenvs = True
 
 ROOT = Path(__file__).parent
 PROJECT = nox.project.load_toml("pyproject.toml")
-EXTRAS = ".[cli,encryption,otel,pydantic,server,trio,uvloop]"
+EXTRAS = ".[cli,encryption,http,otel,pydantic,server,trio,uvloop]"
 REQUIRED = "3.11"
 WANTED = ["3.11", "3.12", "3.13", "3.14"]
 PARALLEL = [f"--numprocesses={(os.cpu_count() or 1) + 1}"]  # one more than processors: a good part of the tests waits

@@ -22,11 +22,13 @@ from flovyn.errors import (
     MalformedMessage,
     NotFound,
     PayloadError,
+    RemoteError,
     ServerUnavailable,
     Unauthenticated,
     UsageError,
     WorkflowCancelled,
     WorkflowFailed,
+    WorkflowTimedOut,
 )
 from flovyn.serde.envelope import format_error
 from flovyn.wire.messages.flovyn import v1 as pb
@@ -90,7 +92,7 @@ async def test_start_sends_what_the_definition_says() -> None:
 async def test_options_of_a_start() -> None:
     server = serving(history(STARTED))
     client = server.client()
-    starter = client.options(queue="gpu", idempotency_key="order-7", idempotency_ttl=timedelta(seconds=1.5))
+    starter = client.options(queue="gpu", idempotency_key="order-7", idempotency_key_ttl=timedelta(seconds=1.5))
     assert (await starter.start(place_order, 7)).id == "wf-1"
     request: pb.StartWorkflowRequest = server.calls[0].request
     assert (request.queue, request.idempotency_key, request.idempotency_key_ttl_seconds) == ("gpu", "order-7", 2)
@@ -248,9 +250,13 @@ async def test_failure_with_what_the_other_side_told(kind: str) -> None:
     failed = caught.value
     assert (failed.message, failed.error_type) == ("ValueError: no such card", "ValueError")
     assert (failed.workflow_id, failed.kind) == ("wf-1", "place_order")
-    assert failed.details["cause"] == {"type": "KeyError", "message": "'card'"}
-    assert failed.details["failure_type"] == "BUSINESS_LOGIC"
-    assert "no such card" in failed.details["traceback"]
+    assert failed.failure_type == "BUSINESS_LOGIC"
+    cause = failed.__cause__
+    assert isinstance(cause, RemoteError)
+    assert (cause.type, cause.message, cause.traceback) == ("ValueError", "no such card", failed.traceback)
+    assert failed.traceback is not None
+    assert "no such card" in failed.traceback
+    assert repr(cause.__cause__) == "RemoteError(\"'card'\", type='KeyError')"
 
 
 async def test_failure_of_another_sdk() -> None:
@@ -258,7 +264,7 @@ async def test_failure_of_another_sdk() -> None:
     with pytest.raises(WorkflowFailed) as caught:
         await server.client().handle(place_order, "wf-1").result()
     assert (caught.value.message, caught.value.error_type) == ("Task failed: out of stock", None)
-    assert caught.value.details == {"failure_type": "ERROR"}
+    assert (caught.value.failure_type, caught.value.traceback, caught.value.__cause__) == ("ERROR", None, None)
 
 
 @pytest.mark.parametrize(
@@ -273,6 +279,72 @@ async def test_cancelled(kind: str, data: Any, message: str) -> None:
     with pytest.raises(WorkflowCancelled) as caught:
         await ending(kind, data).client().handle(place_order, "wf-1").result()
     assert (caught.value.message, caught.value.workflow_id) == (message, "wf-1")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"error": "too slow", "failureType": "TIMEOUT"},
+        {"error": "Workflow timed out", "failureType": "ERROR"},
+        {"error": "Workflow execution timed out"},
+    ],
+)
+async def test_timed_out(data: Any) -> None:
+    with pytest.raises(WorkflowFailed) as caught:
+        await ending("WORKFLOW_EXECUTION_FAILED", data).client().handle(place_order, "wf-1").result()
+    assert type(caught.value) is WorkflowTimedOut
+    assert (caught.value.message, caught.value.workflow_id) == (data["error"], "wf-1")
+
+
+async def test_a_timeout_of_the_code_is_a_failure() -> None:
+    data = {"error": format_error(TimeoutError("Workflow timed out")), "failureType": "ERROR"}
+    with pytest.raises(WorkflowFailed) as caught:
+        await ending("WORKFLOW_EXECUTION_FAILED", data).client().handle(place_order, "wf-1").result()
+    assert (type(caught.value), caught.value.error_type) == (WorkflowFailed, "TimeoutError")
+
+
+async def test_a_failure_that_was_retried_is_no_end() -> None:
+    failed = ("WORKFLOW_EXECUTION_FAILED", {"error": "first"})
+    suspended: tuple[str, Any] = ("WORKFLOW_SUSPENDED", {})
+    again = ("WORKFLOW_EXECUTION_FAILED", {"error": "second"})
+    late = ("TASK_COMPLETED", {"taskId": "t"})
+    done = ("WORKFLOW_COMPLETED", {"output": {"order": 1, "paid": True}})
+    with pytest.raises(WorkflowFailed, match="^first$"):  # what comes from outside may come late, and says nothing
+        await serving(history(STARTED, failed, late)).client().handle(place_order, "wf-1").result()
+    with pytest.raises(WorkflowFailed, match="^second$"):
+        await serving(history(STARTED, failed, late, suspended, again)).client().handle(place_order, "wf-1").result()
+    server = serving(history(STARTED, failed, suspended), history(STARTED, failed, suspended, done))
+    with anyio.fail_after(5):
+        assert await server.client().handle(place_order, "wf-1").result() == Receipt(1, paid=True)
+    with pytest.raises(WorkflowFailed, match="^first$"):
+        await serving(history(STARTED, failed, again)).client().handle(place_order, "wf-1").result()
+
+
+async def test_only_what_is_new_of_a_history_is_read_again() -> None:
+    done = ("WORKFLOW_COMPLETED", {"output": {"order": 1, "paid": True}})
+    shown = [history(STARTED), history(STARTED, ("WORKFLOW_SUSPENDED", {})), history(STARTED, ("OTHER", {}), done)]
+    with anyio.fail_after(5):
+        handle = serving(*shown).client().handle(place_order, "wf-1")
+        events = [(event.sequence, event.type) async for event in handle.follow()]
+    # The last one is another history altogether, which no server shows; what was given is not given again.
+    assert events == [(1, "WORKFLOW_STARTED"), (2, "WORKFLOW_SUSPENDED"), (3, "WORKFLOW_COMPLETED")]
+
+
+async def test_a_follower_that_is_cancelled_goes_on_where_it_was() -> None:
+    done = ("WORKFLOW_COMPLETED", {"output": {"order": 1, "paid": True}})
+    server = serving(history(STARTED))
+    events = server.client().handle(place_order, "wf-1").follow()
+    assert (await anext(events)).sequence == 1
+    with anyio.move_on_after(0.02) as scope:
+        await anext(events)
+    assert scope.cancelled_caught
+
+    async def ended(_: Any) -> Any:
+        return history(STARTED, done)
+
+    server.answers["GetEvents"] = ended
+    with anyio.fail_after(5):
+        assert [event.sequence async for event in events] == [2]
 
 
 async def test_nonsense_for_an_end_is_malformed() -> None:
@@ -333,10 +405,10 @@ async def test_organisation_is_a_uuid() -> None:
         ({"queue": ""}, "queue must not be empty; leave it out for the default"),
         ({"idempotency_key": ""}, "an idempotency key has 1 to 255 characters, not 0"),
         ({"idempotency_key": "k" * 256}, "an idempotency key has 1 to 255 characters, not 256"),
-        ({"idempotency_ttl": timedelta(1)}, "idempotency_ttl means nothing without an idempotency_key"),
+        ({"idempotency_key_ttl": timedelta(1)}, "idempotency_key_ttl means nothing without an idempotency_key"),
         (
-            {"idempotency_key": "k", "idempotency_ttl": timedelta(0)},
-            "idempotency_ttl must be from 0:00:01 to 30 days, 0:00:00, not 0:00:00",
+            {"idempotency_key": "k", "idempotency_key_ttl": timedelta(0)},
+            "idempotency_key_ttl must be from 0:00:01 to 30 days, 0:00:00, not 0:00:00",
         ),
     ],
 )

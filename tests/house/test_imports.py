@@ -24,13 +24,14 @@ ALLOWED: dict[str, set[str]] = {
     "replay": {"errors", "nursery", "serde", "definitions"},
     "workflow": {"errors", "nursery", "serde", "definitions", "replay"},
     "task": {"errors", "serde", "definitions", "wire"},
-    "client": {"errors", "serde", "definitions", "replay", "wire"},
+    "client": {"errors", "nursery", "serde", "definitions", "replay", "workflow", "wire"},
     "server": {"errors", "wire"},
 }
 ALLOWED["worker"] = {*ALLOWED, "worker"} - {"server", "worker"}
+ALLOWED["blocking"] = {"errors", "definitions", "client"}
 ALLOWED["testing"] = {*ALLOWED}
 ALLOWED["cli"] = {*ALLOWED}
-ALLOWED["__init__"] = {*ALLOWED} - {"server", "testing", "cli", "__init__"}
+ALLOWED["__init__"] = {*ALLOWED} - {"server", "blocking", "testing", "cli", "__init__"}
 ALLOWED["__main__"] = {"cli"}
 
 # The one place that knows the host's loops, because it has to hide them from workflow code.

@@ -71,6 +71,7 @@ NOT_WITHOUT_USE = [
     # optional packages
     "cryptography",
     "httpx",
+    "httpx2",
     "opentelemetry",
     "pydantic",
     "rich",
@@ -82,6 +83,7 @@ NOT_WITHOUT_USE = [
     "grpclib",
     "h2",
     "sqlite3",
+    "flovyn.blocking",
     "flovyn.cli",
     "flovyn.serde.codecs",
     "flovyn.server",

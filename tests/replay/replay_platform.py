@@ -232,13 +232,13 @@ class Run:
         drive(execution, self.platform.now_ms, "dry")
         return execution
 
-    def activate(self, *, cached: bool = True, salt: str | None = None) -> Submission:
+    def activate(self, *, cached: bool = True, salt: str | None = None, fenced: bool = False) -> Submission:
         """Run one activation; its submission is accepted."""
-        submission = self.dry(cached=cached, salt=salt)
+        submission = self.dry(cached=cached, salt=salt, fenced=fenced)
         self.platform.accept(submission)
         return submission
 
-    def dry(self, *, cached: bool = True, salt: str | None = None) -> Submission:
+    def dry(self, *, cached: bool = True, salt: str | None = None, fenced: bool = False) -> Submission:
         """Run one activation; its submission is lost."""
         self.activations += 1
         if cached:
@@ -247,7 +247,7 @@ class Run:
         else:
             self.execution.close()
             self.execution = self.rebuilt()
-        return drive(self.execution, self.platform.now_ms, salt or f"s{self.activations}")
+        return drive(self.execution, self.platform.now_ms, salt or f"s{self.activations}", fenced=fenced)
 
 
 def drive(
@@ -258,9 +258,10 @@ def drive(
     answer_last_first: bool = False,
     exhausted: bool = False,
     late: bool = False,
+    fenced: bool = False,
 ) -> Submission:
     """Run an activation; bodies of operations are called on the spot, or are all too late for their deadlines."""
-    activation = Activation(execution, at_ms=at_ms, salt=salt)
+    activation = Activation(execution, at_ms=at_ms, salt=salt, fenced=fenced)
     if exhausted:
         activation.exhaust()
     while True:

@@ -204,6 +204,50 @@ def test_a_child_is_asked_to_stop_once_the_decision_stands_in_history_and_until_
     assert plain(run.activate(cached=cached)) == []
 
 
+@workflow
+async def gives_up(ctx: Direct, fails: bool) -> str:
+    with anyio.move_on_after(5):
+        return await ctx.child("ship")
+    if fails:
+        raise ValueError("too slow")
+    return "gave up"
+
+
+@CACHED
+def test_a_child_is_asked_at_once_where_the_server_fences(cached: bool) -> None:
+    run = Run(impatient, context=Direct)
+    run.activate(cached=cached, fenced=True)
+    ask = RequestCancelChild("ship-1", run.platform.child("ship-1"), "cancelled by its parent")
+    run.platform.fire_next()
+    scheduled, *decided = plain(run.activate(cached=cached, fenced=True))
+    assert isinstance(scheduled, ScheduleTask)
+    assert decided == [ask]
+    run.platform.fail_child("ship-1", "cancelled")
+    assert plain(run.activate(cached=cached, fenced=True)) == []
+
+
+@CACHED
+@pytest.mark.parametrize("fails", [False, True])
+def test_only_a_failure_waits_for_the_decision_to_stand_in_history_where_the_server_fences(
+    cached: bool, fails: bool
+) -> None:
+    """Somebody may retry a failure, and then it is made anew: nothing that it decided may have happened."""
+    run = Run(gives_up, fails, context=Direct)
+    run.activate(cached=cached, fenced=True)
+    ask = RequestCancelChild("ship-1", run.platform.child("ship-1"), "cancelled by its parent")
+    run.platform.fire_next()
+    decided = run.activate(cached=cached, salt="b", fenced=True)
+    if not fails:
+        assert plain(decided) == [ask, CompleteWorkflow(b'"gave up"')]
+        return
+    assert decided.status is Status.SUSPENDED
+    assert plain(decided) == [ask, StartTimer("$flovyn.soon/b", 0)]
+    run.platform.fire_next()
+    ended = run.activate(cached=cached, fenced=True)
+    assert ended.status is Status.FAILED
+    assert plain(ended)[:-1] == [ask]
+
+
 @CACHED
 def test_a_child_that_ends_before_it_could_be_asked_is_not_asked(cached: bool) -> None:
     run = Run(impatient, context=Direct)

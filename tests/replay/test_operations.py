@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import weakref
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import anyio
 import pytest
@@ -165,6 +165,21 @@ def test_anything_callable_is_an_operation() -> None:
         return [await ctx.run("a", Caller(1)), await ctx.run("b", shy), await ctx.run("c", Caller(3).__call__)]
 
     assert Run(calls).dry().commands[-1] == CompleteWorkflow(b"[1,2,3]")
+
+
+def test_what_never_returns_is_an_operation() -> None:
+    @workflow
+    async def gives_up(ctx: WorkflowContext) -> str:
+        def broken() -> NoReturn:
+            raise ValueError("no luck")
+
+        try:
+            await ctx.run("broken", broken)
+        except OperationFailed as error:
+            return str(error)
+        return "no error"
+
+    assert Run(gives_up).dry().commands[-1] == CompleteWorkflow(b'"ValueError: no luck"')
 
 
 def test_a_function_inside_a_workflow_goes_with_it() -> None:

@@ -47,7 +47,10 @@ class Doubled(World):
     def ended(self, lived: Lived, submission: Submission) -> None:
         note(f"ended as {submission.status.name} in activation {self.activations}")
         assert lived[1].kernel.tasks == ()
-        assert (lived[1].tasks.owed(), lived[1].children.undecided) == ([], False)
+        assert lived[1].tasks.owed() == []
+        # Every child that was given up, and has not ended, was asked to stop with the end at the latest.
+        asked = {command.id for command in submission.commands if isinstance(command, RequestCancelChild)}
+        assert {one.id for one in lived[1].children.requests(fenced=True)} == asked
 
 
 @given(programs, scripts)
@@ -155,6 +158,22 @@ class Watched(World):
 @given(programs, scripts)
 def test_after_a_cancellation_nothing_new_is_begun_outside_a_shield(program: Program, script: bytes) -> None:
     Watched(program, script).run()
+
+
+class Tidy(World):
+    """Where the server fences submissions, no timer is armed that the program does not wait for."""
+
+    def accept(self, submission: Submission, read: int) -> bool:
+        over = super().accept(submission, read)
+        if not over and self.lived is not None:
+            awaited = {timer.id for timer in self.lived[1].timers.awaited()}
+            assert {timer for timer in self.platform.armed() if not timer.startswith(RESERVED)} <= awaited
+        return over
+
+
+@given(programs, scripts)
+def test_where_the_server_fences_no_timer_is_armed_that_nobody_waits_for(program: Program, script: bytes) -> None:
+    Tidy(program, script).run()
 
 
 class Believed(World):

@@ -179,6 +179,7 @@ class World:
             answer_last_first=conditions.backwards,
             late=conditions.late,
             exhausted=conditions.exhausted,
+            fenced=not self.forks,
         )
 
     def evict(self) -> None:

@@ -19,12 +19,19 @@ WORKER = Path(__file__).with_name("order_worker.py")
 
 @dataclass
 class ServerProcess:
-    """A running `flovyn server --dev`."""
+    """A running `flovyn server --dev`.
+
+    Attributes:
+        http_url: Where it answers REST, if it does.
+        api_key: What opens that.
+    """
 
     process: Process
     port: int
     org_id: str
     token: str
+    http_url: str | None
+    api_key: str
 
     @property
     def url(self) -> str:
@@ -44,9 +51,10 @@ async def _running(*command: str | Path) -> AsyncGenerator[Process]:
 
 
 @asynccontextmanager
-async def server(db: Path, *options: str, port: int = 0) -> AsyncGenerator[ServerProcess]:
+async def server(db: Path, *options: str, port: int = 0, http: bool = False) -> AsyncGenerator[ServerProcess]:
     """Run a server in development mode; it is up when the block begins."""
-    command = ("-m", "flovyn", "server", "--dev", "--db", str(db), "--grpc-port", str(port), "--no-http", *options)
+    rest = ("--http-port", "0") if http else ("--no-http",)
+    command = ("-m", "flovyn", "server", "--dev", "--db", str(db), "--grpc-port", str(port), *rest, *options)
     async with _running(*command) as process:
         assert process.stdout is not None
         text = b""
@@ -54,14 +62,16 @@ async def server(db: Path, *options: str, port: int = 0) -> AsyncGenerator[Serve
             while b"token " not in text or not text.endswith(b"\n"):
                 text += await process.stdout.receive()
         said = dict(line.split(" ", 1) for line in text.decode().splitlines())
-        yield ServerProcess(process, int(said["grpc"].rpartition(":")[2]), said["org"].split()[0], said["token"])
+        grpc_port = int(said["grpc"].rpartition(":")[2])
+        url = f"http://{said['http']}" if http else None
+        yield ServerProcess(process, grpc_port, said["org"].split()[0], said["token"], url, said["api-key"])
 
 
 @asynccontextmanager
-async def worker(backend: str, at: ServerProcess, directory: Path) -> AsyncGenerator[Process]:
-    """Run an order worker; it polls when the block begins."""
+async def worker(backend: str, at: ServerProcess, directory: Path, *, script: Path = WORKER) -> AsyncGenerator[Process]:
+    """Run an order worker, or the worker of another script; it polls when the block begins."""
     already = lines(directory).count("ready")
-    async with _running(WORKER, backend, at.url, at.org_id, at.token, directory) as process:
+    async with _running(script, backend, at.url, at.org_id, at.token, directory) as process:
         await until(directory, "ready", already + 1)
         yield process
 

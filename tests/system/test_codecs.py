@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import anyio
-import msgspec
 import pytest
 
 import flovyn
@@ -19,12 +17,15 @@ from flovyn import (
     CodecError,
     NonRetryableError,
     Promise,
+    Query,
     Signal,
     StateKey,
     TaskContext,
     Worker,
     WorkflowContext,
     WorkflowFailed,
+    query,
+    signal,
     task,
     workflow,
 )
@@ -32,57 +33,14 @@ from flovyn.definitions import AnyWorkflow
 from flovyn.serde.codecs import AesGcmCodec, DirectoryStore, OffloadCodec, PayloadCodec, ZlibCodec
 from flovyn.server import Server, serve
 from flovyn.testing import History, Replayer
-from flovyn.wire import coding, methods
-from flovyn.wire.channel import Channel
+from flovyn.wire import methods
 from flovyn.wire.messages.flovyn import v1 as pb
-from flovyn.wire.transport import NO_METADATA, Method, Reply, Transport
+from system.tapping import CANARY, FORMS, KEYS, tapped
 
 pytestmark = pytest.mark.anyio
 
 Q = TypeVar("Q")
 R = TypeVar("R")
-
-CANARY = "canary-7f3a"
-FORMS = [CANARY.encode(), *(b64encode(b" " * shift + CANARY.encode())[4:-4] for shift in range(3))]
-KEYS = {"old": bytes(32), "new": bytes(range(32))}
-
-
-@dataclass
-class Tap:
-    """Notes every byte of every message, both ways."""
-
-    transport: Transport
-    heard: list[tuple[str, bytes]] = field(default_factory=list[tuple[str, bytes]])
-
-    async def unary(self, method: Method[Q, R], request: Q, *, metadata: Mapping[str, str] = NO_METADATA) -> Reply[R]:
-        self.note(method, request)
-        reply = await self.transport.unary(method, request, metadata=metadata)
-        self.note(method, reply.message)
-        return reply
-
-    def note(self, method: Method[Any, Any], message: Any) -> None:
-        data = message if isinstance(message, bytes) else coding.encode(message)
-        self.heard.append((method.path.rpartition("/")[2], data))
-
-    def server_stream(
-        self, method: Method[Q, R], request: Q, *, metadata: Mapping[str, str] = NO_METADATA
-    ) -> AbstractAsyncContextManager[AsyncIterator[R]]:
-        raise NotImplementedError
-
-    async def client_stream(
-        self, method: Method[Q, R], requests: AsyncIterable[Q], *, metadata: Mapping[str, str] = NO_METADATA
-    ) -> Reply[R]:
-        raise NotImplementedError
-
-
-@asynccontextmanager
-async def tapped(server: Server, codecs: list[PayloadCodec], **worker: Any) -> AsyncGenerator[tuple[Client, Tap]]:
-    """A client and a worker on one connection that somebody listens to."""
-    async with Channel(server.url, token=server.token) as channel:
-        tap = Tap(channel)
-        client = Client(tap, org_id=server.org_id, codecs=codecs)
-        async with Worker(client, grace=1.0, **worker):
-            yield client, tap
 
 
 @dataclass
@@ -163,11 +121,30 @@ def broken() -> None:
 
 
 @workflow
+class cart:
+    def __init__(self) -> None:
+        self.items: list[str] = []
+
+    async def run(self, ctx: WorkflowContext, first: str) -> list[str]:
+        await ctx.wait_condition(lambda: bool(self.items))
+        self.items.append(first)
+        return self.items
+
+    @signal
+    async def message(self, ctx: WorkflowContext, item: str) -> None:
+        self.items.append(item)
+
+    @query
+    def holds(self, item: str) -> str:
+        return f"{item}: {self.items.count(item)}"
+
+
+@workflow
 async def fails(ctx: WorkflowContext) -> None:
     raise ValueError(CANARY) from KeyError(CANARY)
 
 
-WORKFLOWS: list[AnyWorkflow[..., Any]] = [everything, inner, inner_failing, waits, fails]
+WORKFLOWS: list[AnyWorkflow[..., Any]] = [everything, inner, inner_failing, waits, cart, fails]
 EXPECTED = [
     f"note {CANARY}",
     CANARY,
@@ -194,15 +171,9 @@ async def promise_id(client: Client, handle: flovyn.WorkflowHandle[Any], name: s
 async def say_everything(client: Client) -> flovyn.WorkflowHandle[list[str]]:
     """Start the workflow, and everything that the outside world can say to it."""
     handle = await client.start(everything, Order(CANARY, [f"note {CANARY}"]))
-    call = client.transport.unary
-    denial = pb.RejectPromiseRequest(await promise_id(client, handle, "denial"), f"no {CANARY}")
-    await call(methods.REJECT_PROMISE, denial)
-    signal = pb.SignalWorkflowRequest(client.org_id, handle.id, "message", b'"said %s"' % CANARY.encode())
-    await call(methods.SIGNAL_WORKFLOW, signal)
-    approval = pb.ResolvePromiseRequest(
-        await promise_id(client, handle, "approval"), b'"approved %s"' % CANARY.encode()
-    )
-    await call(methods.RESOLVE_PROMISE, approval)
+    await handle.reject(DENIAL, LookupError(f"no {CANARY}"))
+    await handle.signal(MESSAGE, f"said {CANARY}")
+    await handle.resolve(APPROVAL, f"approved {CANARY}")
     return handle
 
 
@@ -220,19 +191,13 @@ async def test_no_plaintext_is_on_the_wire_or_in_the_servers_file(tmp_path: Path
                 assert await handle.result() == EXPECTED
                 with pytest.raises(WorkflowFailed, match=CANARY) as caught:
                     await (await client.start(fails)).result()
-                assert caught.value.details["cause"]["message"] == f"'{CANARY}'"
-                query = pb.QueryWorkflowRequest(handle.id, "state", b'"%s"' % CANARY.encode())
-                state = await client.transport.unary(methods.QUERY_WORKFLOW, query)
-                assert msgspec.json.decode(state.message.result) == {"note": CANARY}
-                start = pb.SignalWithStartWorkflowRequest(
-                    org_id=server.org_id,
-                    workflow_id="key",
-                    workflow_kind="waits",
-                    workflow_input=b'"%s"' % CANARY.encode(),
-                    signal_name="message",
-                    signal_value=b'"%s"' % CANARY.encode(),
-                )
-                await client.transport.unary(methods.SIGNAL_WITH_START_WORKFLOW, start)
+                assert caught.value.__cause__ is not None
+                assert repr(caught.value.__cause__.__cause__) == f"RemoteError(\"'{CANARY}'\", type='KeyError')"
+                assert await handle.query_server("state", CANARY) == {"note": CANARY}
+                keyed = client.options(idempotency_key="key")
+                started = await keyed.with_signal(MESSAGE, CANARY).start(cart, CANARY)
+                assert await started.handle.result() == [CANARY, CANARY]
+                assert await started.handle.query(Query[str]("holds"), CANARY) == f"{CANARY}: 2"
                 history = await History.fetch(client, handle.id)
     assert CANARY in history.to_json()
     report = Replayer(WORKFLOWS).replay(history)

@@ -17,13 +17,14 @@ from flovyn import (
     TaskContext,
     TaskTimeout,
     Worker,
+    WorkflowCancelled,
     WorkflowContext,
     WorkflowFailed,
     WorkflowHandle,
     task,
     workflow,
 )
-from flovyn.errors import UsageError
+from flovyn.errors import ConfigurationError, UsageError
 from flovyn.serde.codecs import ZlibCodec
 from flovyn.server.engine.invariants import violations
 from flovyn.testing import Environment, VirtualClock, environment
@@ -271,6 +272,66 @@ async def test_time_passes_inside_a_block_that_says_so() -> None:
 
 
 @workflow
+async def asks_late(ctx: WorkflowContext) -> bool:
+    await ctx.sleep(3_600)
+    return await ctx.promise(Promise[bool]("approval"))
+
+
+async def test_waiting_for_what_a_workflow_does_lets_time_pass() -> None:
+    async with running(workflows=[asks_late, sleeper]) as env:
+        handle = await env.client.start(asks_late)
+        await handle.resolve(Promise[bool]("approval"), True)
+        assert env.clock.now == START + timedelta(hours=1)
+        assert await handle.result() is True
+        sleeping = await env.client.start(sleeper, 3_600)
+        with anyio.fail_after(LIMIT_S):
+            last = [event.type async for event in sleeping.follow()][-1]
+        assert (last, env.clock.now) == ("WORKFLOW_COMPLETED", START + timedelta(hours=2))
+
+
+@task
+async def number(ctx: TaskContext, value: int) -> int:
+    return value
+
+
+@workflow
+async def cleans_up(ctx: WorkflowContext) -> None:
+    try:
+        await ctx.sleep(86_400)
+    finally:
+        with anyio.CancelScope(shield=True):
+            await ctx.sleep(60)
+            ctx.set("reason", ctx.cancel_reason)
+
+
+@pytest.mark.parametrize("network", [False, True])
+async def test_what_goes_over_rest_is_there_too(network: bool) -> None:
+    async with running(workflows=[cleans_up, sleeper], tasks=[number], network=network) as env:
+        handle = await env.client.start(cleans_up)
+        await has(handle, "WORKFLOW_SUSPENDED")
+        await handle.cancel("enough")
+        with pytest.raises(WorkflowCancelled, match="^enough$"):
+            await handle.result()
+        assert env.clock.now == START + timedelta(minutes=1)
+        assert (await handle.describe()).status == "CANCELLED"
+        assert await handle.query_server("reason") == "enough"
+        assert [found.id async for found in env.client.workflows()] == [handle.id]
+        later = env.client.submit_options(scheduled_at=START + timedelta(days=1))
+        submitted = await later.submit(number, 7)
+        assert (await submitted.describe()).status == "PENDING"
+        assert env.clock.now == START + timedelta(minutes=1)
+        assert await submitted.result() == 7
+        assert env.clock.now == START + timedelta(days=1)
+
+
+async def test_rest_without_its_packages_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flovyn.testing.environments.web.missing_packages", lambda: ["starlette"])
+    async with running(workflows=[sleeper]) as env:
+        with pytest.raises(ConfigurationError, match=r"^REST in an environment needs starlette: pip install 'flovyn\["):
+            await anext(env.client.workflows())
+
+
+@workflow
 async def family(ctx: WorkflowContext) -> list[Any]:
     link = ctx.create_promise(Promise[bool]("approval"), expires_after=timedelta(days=3))
     child = ctx.schedule_workflow_async(sleeper, 86_400)
@@ -294,7 +355,7 @@ def str_of(at: datetime) -> str:
 
 async def test_keys_expire_by_it() -> None:
     async with running(workflows=[sleeper]) as env:
-        options = env.client.options(idempotency_key="k", idempotency_ttl=timedelta(hours=1))
+        options = env.client.options(idempotency_key="k", idempotency_key_ttl=timedelta(hours=1))
         first = await options.start(sleeper, 0)
         await first.result()
         await env.clock.advance(3_599)

@@ -41,7 +41,7 @@ def expected(checker: str) -> Faults:
 
 
 def test_there_is_something_to_find() -> None:
-    assert [path.stem for path in FILES] == ["clients", "contexts", "definitions", "tasks", "test_typing"]
+    assert [path.stem for path in FILES] == ["clients", "contexts", "definitions", "handles", "tasks", "test_typing"]
     for checker in ("mypy", "pyright"):
         assert len(expected(checker)) > 40
 

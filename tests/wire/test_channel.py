@@ -78,7 +78,7 @@ async def test_metadata_goes_both_ways() -> None:
         errors.Unauthenticated("f"),
         errors.Unimplemented("g"),
         errors.DeadlineExceeded("h"),
-        errors.ServerError("i", status="RESOURCE_EXHAUSTED"),
+        errors.ResourceExhausted("i"),
         errors.ServerError("j", status="ABORTED"),
         errors.ServerError("k"),
         errors.ServerUnavailable("l"),

@@ -103,7 +103,7 @@ async def test_all_shapes_and_metadata() -> None:
         ("NOT_FOUND", errors.NotFound),
         ("UNAUTHENTICATED", errors.Unauthenticated),
         ("UNAVAILABLE", errors.ServerUnavailable),
-        ("RESOURCE_EXHAUSTED", errors.ServerError),
+        ("RESOURCE_EXHAUSTED", errors.ResourceExhausted),
         ("DATA_LOSS", errors.ServerError),
     ],
 )

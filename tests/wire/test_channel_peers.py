@@ -400,17 +400,14 @@ async def test_a_dial_belongs_to_its_callers() -> None:
 
     async def script(peer: RawPeer) -> None:
         try:
+            await peer.read(24)
             while True:
                 await peer.frame()
         finally:
             hung_up.set()
 
-    async def script_preface(peer: RawPeer) -> None:
-        await peer.read(24)
-        await script(peer)
-
     with anyio.fail_after(5):
-        async with raw_server(script_preface, answering) as server, Channel(server.url) as channel:
+        async with raw_server(script, answering) as server, Channel(server.url) as channel:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(channel.unary, ECHO, b"")
                 tasks.start_soon(channel.unary, ECHO, b"")

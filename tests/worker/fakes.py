@@ -12,7 +12,7 @@ import anyio
 
 from flovyn.client import Client
 from flovyn.errors import FlovynError, ServerUnavailable
-from flovyn.wire import methods
+from flovyn.wire import coding, methods
 from flovyn.wire.messages.flovyn import v1 as pb
 from flovyn.wire.transport import NO_METADATA, Method, Reply
 
@@ -124,6 +124,8 @@ class FakeServer:
         if self.fail.get(name):
             raise self.fail[name].popleft()
         message, answer_metadata = await self._answer(name, request)
+        if method.reply is bytes and not isinstance(message, bytes):
+            message = coding.encode(message)
         return Reply(cast("R", message), answer_metadata)
 
     def _check(self) -> None:

@@ -186,7 +186,7 @@ async def sees(ctx: WorkflowContext) -> str:
     try:
         await ctx.schedule(raises_timeout)
     except TaskFailed as failed:
-        return f"{failed.error_type}: {failed.details['message']}"
+        return f"{failed.error_type}: {getattr(failed.__cause__, 'message', None)}"
     raise AssertionError
 
 

@@ -174,7 +174,14 @@ def executions(
     **more: Any,
 ) -> Executions:
     options = WorkerOptions(on_violation=on_violation, cache_size=cache_size, **more)
-    return Executions(server, workflows or (one_task,), codecs=CodecChain(), cancel_task=nobody, options=options)
+    return Executions(
+        server,
+        workflows or (one_task,),
+        codecs=CodecChain(),
+        cancel_task=nobody,
+        workflow_ended=lambda _: None,
+        options=options,
+    )
 
 
 MARK, TASK, TIMER = pb.CommandType.RECORD_OPERATION, pb.CommandType.SCHEDULE_TASK, pb.CommandType.START_TIMER
@@ -373,6 +380,7 @@ async def test_cancels_go_out_once_the_submission_counts(claim: dict[str, str]) 
         [gives_up],
         codecs=CodecChain(),
         cancel_task=lambda task_id, reason: told.append((task_id, reason)),
+        workflow_ended=lambda _: None,
         options=WorkerOptions(),
     )
     await runs.execute(polled("gives_up", b"null"), claim)
@@ -384,6 +392,32 @@ async def test_cancels_go_out_once_the_submission_counts(claim: dict[str, str]) 
     assert told == [(server.tasks[0], "cancelled by its workflow")]
     assert len(server.reads) == (2 if claim else 3)
     assert server.cancelled == []
+    runs.close()
+
+
+@pytest.mark.parametrize("claim", [CLAIM, {}], ids=["fenced", "not fenced"])
+async def test_a_timer_that_is_left_is_cancelled_at_once_only_where_no_other_submission_can_count(
+    claim: dict[str, str],
+) -> None:
+    @workflow(kind="waits")
+    async def waits(ctx: WorkflowContext) -> None:
+        for name in ("first", "second", "third"):
+            with anyio.move_on_after(60):
+                await ctx.wait_for_signal(name)
+
+    server = OneRun()
+    runs = executions(server, waits)
+    for name in ("", "first", "second"):
+        if name:
+            server.append("SIGNAL_RECEIVED", signalName=name, signalValue=None)
+        await runs.execute(polled("waits", b"null"), claim)
+    started = [c.start_timer.timer_id for s in server.submitted for c in s.commands if c.start_timer]
+    cancelled = [[c.cancel_timer.timer_id for c in s.commands if c.cancel_timer] for s in server.submitted]
+    assert len(started) == 3
+    if claim:
+        assert cancelled == [[], [started[0]], [started[1]]]
+    else:
+        assert cancelled == [[], [], [started[0]]]
     runs.close()
 
 

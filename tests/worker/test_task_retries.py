@@ -119,7 +119,7 @@ async def test_each_attempt_has_the_whole_time() -> None:
 
 async def test_the_claim_is_kept_while_a_task_waits() -> None:
     attempts: list[int] = []
-    policy = RetryPolicy(max_attempts=2, initial_interval=0.15, jitter=0)
+    policy = RetryPolicy(max_attempts=2, initial_interval=0.5, jitter=0)
     server = FakeServer()
     async with working(server, failing(policy, attempts, until=2), task_heartbeat_interval=0.02):
         server.offer("t1", "flaky", claim="mine")

@@ -40,6 +40,7 @@ class FakeExecutions:
         *,
         codecs: CodecChain,
         cancel_task: Any,
+        workflow_ended: Any,
         options: WorkerOptions,
     ) -> None:
         self.made.append(self)

@@ -142,13 +142,17 @@ def test_a_failure_of_a_child_keeps_what_its_worker_told() -> None:
         try:
             await ctx.schedule_workflow(invoice, "june")
         except ChildWorkflowFailed as error:
-            return [error.error_type, str(error), error.details["message"]]
+            return [error.error_type, str(error), repr(error.__cause__)]
         return []
 
     run = running(tells)
     run.activate()
     run.platform.fail_child("invoice-1", format_error(ValueError("no paper")))
-    assert result(run.activate()) == ["ValueError", "ValueError: no paper", "no paper"]
+    assert result(run.activate()) == [
+        "ValueError",
+        "ValueError: no paper",
+        "RemoteError('no paper', type='ValueError')",
+    ]
 
 
 @CACHED

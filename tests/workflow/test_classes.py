@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from flovyn.definitions import Query, Signal, definition_of, query, signal, workflow
-from flovyn.errors import DefinitionError, PayloadError, UsageError
+from flovyn.errors import DefinitionError, PayloadError, QueryFailed, UsageError
 from flovyn.replay.commands import CompleteWorkflow, FailWorkflow, ScheduleTask, SuspendWorkflow
 from flovyn.serde.envelope import parse_error
 from flovyn.workflow import WorkflowContext
@@ -222,7 +222,7 @@ def test_a_query_looks_and_changes_nothing(cached: bool) -> None:
 
 def test_only_a_class_that_has_begun_can_be_asked() -> None:
     run = running(Cart, 3)
-    with pytest.raises(UsageError, match="cannot be asked yet: it has not begun"):
+    with pytest.raises(QueryFailed, match="cannot be asked yet: it has not begun"):
         answer(run.execution, "count", b"null")
 
     @workflow

@@ -44,7 +44,9 @@ def replay(
     executions: Annotated[
         list[str] | None, typer.Option("--execution", help="The id of an execution on the server; may be repeated.")
     ] = None,
-    url: Annotated[str, typer.Option(help="The server that --execution asks.")] = "http://localhost:9090",
+    url: Annotated[
+        str, typer.Option(envvar="FLOVYN_SERVER_URL", show_envvar=True, help="The server that --execution asks.")
+    ] = "http://localhost:9090",
     org: Annotated[
         str | None,
         typer.Option("--org-id", envvar="FLOVYN_ORG_ID", show_envvar=True, help="The organisation's UUID."),

@@ -3,32 +3,35 @@
 from __future__ import annotations
 
 import uuid
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from contextlib import AbstractAsyncContextManager, nullcontext
+from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar
 
 from flovyn.client.handle import WorkflowHandle
-from flovyn.client.options import StartOptions
-from flovyn.definitions import definition_of
-from flovyn.errors import ConfigurationError
+from flovyn.client.options import StartOptions, SubmitOptions, as_timedelta
+from flovyn.client.submitted import SubmittedTask
+from flovyn.definitions import definition_of, task_of
+from flovyn.errors import ConfigurationError, UsageError
 from flovyn.serde.chain import CodecChain
 
 if TYPE_CHECKING:
-    import ssl
-    from collections.abc import AsyncGenerator, Callable, Iterable
-    from datetime import timedelta
+    from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+    from datetime import datetime, timedelta
 
+    from flovyn.client.calls import Calls
+    from flovyn.client.descriptions import TaskStatus, TaskSummary, WorkflowStatus, WorkflowSummary
+    from flovyn.client.rest import Rest
     from flovyn.client.start import Starter
+    from flovyn.client.submit import Submitter
     from flovyn.client.watch import Watch
-    from flovyn.definitions import AnyWorkflow
+    from flovyn.definitions import AnyTask, AnyWorkflow, Promise, RetryPolicy
     from flovyn.serde.chain import PayloadCodec
-    from flovyn.wire.channel import Channel
-    from flovyn.wire.options import ChannelOptions
     from flovyn.wire.transport import Transport
 
-__all__ = ["Client", "connect"]
+__all__ = ["Client", "canonical"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
 
 
 class Client:
@@ -42,13 +45,16 @@ class Client:
         queue: The queue on which workflows start, and from which workers work, unless they say otherwise.
         dial: How to open another connection to the same server; `transport` itself serves if left out.
         codecs: What payloads go through, in order, before they are sent; and backwards when they are read.
-        watch: What waits for results over the transport, which leaves payloads as they are; `Watch` if left out.
+        rest: What carries requests to the server's REST interface; without it, what needs that raises
+            `ConfigurationError`.
+        retry: How often calls are made that can be made again; eight times if left out.
+        watch: What waits for events of histories; `Watch` if left out.
 
     Raises:
         ConfigurationError: `org_id` is not a UUID, or `queue` is empty, or two codecs have one name.
     """
 
-    __slots__ = ("_codecs", "_dial", "_org_id", "_queue", "_starter", "_transport", "_watch")
+    __slots__ = ("_codecs", "_dial", "_gateway", "_org_id", "_queue", "_starter", "_submitter", "_transport")
 
     def __init__(
         self,
@@ -58,20 +64,26 @@ class Client:
         queue: str = "default",
         dial: Callable[[], AbstractAsyncContextManager[Transport]] | None = None,
         codecs: Iterable[PayloadCodec] = (),
-        watch: Callable[[Transport, CodecChain], Watch] | None = None,
+        rest: Rest | None = None,
+        retry: RetryPolicy | None = None,
+        watch: Callable[[Calls, CodecChain], Watch] | None = None,
     ) -> None:
         # Whatever speaks the protocol is loaded only by those who are about to: it takes longer than all the rest.
+        from flovyn.client.opening import open_gateway
         from flovyn.client.start import Starter
-        from flovyn.client.watch import Watch
+        from flovyn.client.submit import Submitter
         from flovyn.wire.payload_transport import PayloadTransport
 
         self._codecs = CodecChain(codecs)
         self._transport = PayloadTransport(transport, self._codecs) if self._codecs.names else transport
-        self._org_id = _canonical(org_id)
+        self._org_id = canonical(org_id)
         self._queue = queue
         self._dial = dial or (lambda: nullcontext(transport))
-        self._watch = (watch or Watch)(transport, self._codecs)
-        self._starter = Starter(self._transport, self._watch, self._org_id, StartOptions(queue=queue))
+        self._gateway = open_gateway(
+            transport, org_id=self._org_id, queue=queue, codecs=self._codecs, rest=rest, retry=retry, watch=watch
+        )
+        self._starter = Starter(self._gateway, StartOptions(queue=queue))
+        self._submitter = Submitter(self._gateway, SubmitOptions(queue=queue))
 
     def __repr__(self) -> str:
         return f"<Client org_id={self._org_id} queue={self._queue!r}>"
@@ -103,23 +115,32 @@ class Client:
         """
         return self._dial()
 
+    # --- workflows --------------------------------------------------------------------------
+
     def options(
         self,
         *,
         queue: str | None = None,
+        priority: timedelta | float | None = None,
+        version: str | None = None,
+        metadata: Mapping[str, str] | None = None,
         idempotency_key: str | None = None,
-        idempotency_ttl: timedelta | None = None,
+        idempotency_key_ttl: timedelta | float | None = None,
     ) -> Starter:
-        """Say how a workflow is to be started; `start` follows on the result.
+        """Say how workflows are to be started; `start`, `execute` or `with_signal` follow on the result.
 
         Args:
             queue: The queue whose workers run it; the client's if left out.
+            priority: How much older than it is it counts when workers choose what comes first, in seconds or as a
+                timedelta; negative for younger.
+            version: The version of the code; that of the definition if left out.
+            metadata: What is to be remembered with it, for people and tools. It is not encoded by codecs.
             idempotency_key: Starting twice with one key starts once: as long as the first one has not failed and the
                 key lives, the second start is answered with the first one's handle. At most 255 characters.
-            idempotency_ttl: How long the key lives, between a second and 30 days; the server's default is a day.
+            idempotency_key_ttl: How long the key lives, between a second and 30 days; the server's default is a day.
 
         Raises:
-            ConfigurationError: The queue is empty, or a key or its time to live is outside these limits.
+            ConfigurationError: One of them cannot work; the message names it.
 
         Example:
             ```python
@@ -128,8 +149,15 @@ class Client:
         """
         from flovyn.client.start import Starter
 
-        options = StartOptions(self._queue if queue is None else queue, idempotency_key, idempotency_ttl)
-        return Starter(self._transport, self._watch, self._org_id, options)
+        options = StartOptions(
+            queue=self._queue if queue is None else queue,
+            priority=as_timedelta("priority", priority),
+            version=version,
+            metadata={} if metadata is None else metadata,
+            idempotency_key=idempotency_key,
+            idempotency_key_ttl=as_timedelta("idempotency_key_ttl", idempotency_key_ttl),
+        )
+        return Starter(self._gateway, options)
 
     async def start(self, workflow: AnyWorkflow[P, R], /, *args: P.args, **kwargs: P.kwargs) -> WorkflowHandle[R]:
         """Start a workflow. It runs whether or not anybody waits for it.
@@ -158,60 +186,223 @@ class Client:
         """
         return await self._starter.start(workflow, *args, **kwargs)
 
+    async def execute(self, workflow: AnyWorkflow[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Start a workflow and wait for its result.
+
+        It runs on when a scope around this is cancelled; `start` gives a handle to cancel it by.
+
+        Args:
+            workflow: As for `start`.
+            *args: What its function takes after the context.
+            **kwargs: Likewise, by name.
+
+        Returns:
+            What the workflow returned.
+
+        Raises:
+            FlovynError: As `start`, and then as `WorkflowHandle.result`.
+
+        Example:
+            ```python
+            receipt = await client.execute(place_order, order)
+            ```
+        """
+        return await self._starter.execute(workflow, *args, **kwargs)
+
     def handle(self, workflow: AnyWorkflow[P, R], workflow_id: str) -> WorkflowHandle[R]:
         """A handle on an execution that was started before, by its id. Nothing is sent."""
-        definition = definition_of(workflow)
-        return WorkflowHandle(self._watch, workflow_id, kind=definition.kind, decode=definition.decode_output)
+        return WorkflowHandle(self._gateway, workflow_id, definition_of(workflow))
+
+    def workflows(
+        self, *, status: WorkflowStatus | None = None, kind: str | None = None, queue: str | None = None
+    ) -> AsyncIterator[WorkflowSummary]:
+        """Go through the workflows of the organisation, the newest first; over REST, page by page.
+
+        What is started meanwhile may or may not be among them; none is given twice.
+
+        Args:
+            status: Only those that stand there.
+            kind: Only those of that kind.
+            queue: Only those of that queue.
+
+        Raises:
+            ConfigurationError: The client has no `http_url`.
+            PermissionDenied: The key is not good for this; REST takes a user key.
+            ServerUnavailable: The server cannot be reached.
+
+        Example:
+            ```python
+            async for found in client.workflows(kind=place_order.kind, status="FAILED"):
+                await client.handle(place_order, found.id).retry()
+            ```
+        """
+        return self._gateway.executions.listed(status=status, kind=kind, queue=queue)
+
+    # --- promises ---------------------------------------------------------------------------
+
+    async def resolve(
+        self,
+        promise: Promise[T],
+        value: T,
+        /,
+        *,
+        id: str | None = None,  # noqa: A002
+        key: str | None = None,
+    ) -> None:
+        """Give a promise its value, by its id or by its key. Of several who settle it the first one counts.
+
+        A promise whose workflow is known is resolved more easily by `WorkflowHandle.resolve`.
+
+        Args:
+            promise: What it is called and what it carries.
+            value: The value.
+            id: The promise's id, as the history of its workflow has it.
+            key: Its key, as `PromiseHandle.key` tells it; over REST.
+
+        Raises:
+            UsageError: Neither id nor key is given, or both.
+            PayloadError: The value cannot be written.
+            ConfigurationError: It is to go by key, and the client has no `http_url`.
+            NotFound: The server knows no such promise.
+            FailedPrecondition: Its workflow has ended without it.
+
+        Example:
+            ```python
+            await client.resolve(approval, True, key=key_from_the_mail)
+            ```
+        """
+        where = _where(promise, id, key)
+        data = promise.codec.encode(value)
+        if where.key is None:
+            await self._gateway.promises.resolve(where.id, data)
+        else:
+            await self._gateway.promises.resolve_by_key(promise.name, where.key, data)
+
+    async def reject(
+        self,
+        promise: Promise[Any],
+        error: str | Exception,
+        /,
+        *,
+        id: str | None = None,  # noqa: A002
+        key: str | None = None,
+    ) -> None:
+        """Give a promise an error, by its id or by its key; see `resolve`.
+
+        Args:
+            promise: What it is called.
+            error: A text, or an exception, which keeps its type and its causes.
+            id: The promise's id.
+            key: Its key; over REST.
+
+        Raises:
+            UsageError: Neither id nor key is given, or both.
+            ConfigurationError: It is to go by key, and the client has no `http_url`.
+            NotFound: The server knows no such promise.
+            FailedPrecondition: Its workflow has ended without it.
+        """
+        where = _where(promise, id, key)
+        if where.key is None:
+            await self._gateway.promises.reject(where.id, error)
+        else:
+            await self._gateway.promises.reject_by_key(promise.name, where.key, error)
+
+    # --- tasks that stand alone -------------------------------------------------------------
+
+    def submit_options(
+        self,
+        *,
+        queue: str | None = None,
+        scheduled_at: datetime | None = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> Submitter:
+        """Say how tasks are to be submitted; `submit` follows on the result.
+
+        Time limits, retries and the idempotency key are the task's own options: `charge.options(idempotency_key=...)`.
+
+        Args:
+            queue: The queue whose workers run it, unless the task says otherwise; the client's if left out.
+            scheduled_at: Nobody gets it before this moment, aware of its time zone; over REST.
+            metadata: What is to be remembered with it, for people and tools. It is not encoded by codecs.
+
+        Raises:
+            ConfigurationError: One of them cannot work; the message names it.
+        """
+        from flovyn.client.submit import Submitter
+
+        options = SubmitOptions(
+            queue=self._queue if queue is None else queue,
+            scheduled_at=scheduled_at,
+            metadata={} if metadata is None else metadata,
+        )
+        return Submitter(self._gateway, options)
+
+    async def submit(self, task: AnyTask[P, R], /, *args: P.args, **kwargs: P.kwargs) -> SubmittedTask[R]:
+        """Submit a task that belongs to no workflow. It runs whether or not anybody waits for it.
+
+        Args:
+            task: The `@task`, a function or a class; or a `task_by_kind`, if it is defined elsewhere.
+            *args: What its function takes after the context.
+            **kwargs: Likewise, by name.
+
+        Returns:
+            A handle on it, typed by what the task returns.
+
+        Raises:
+            PayloadError: An argument cannot be written as a payload.
+            UsageError: The task has options that only the task of a workflow can have.
+            ServerUnavailable: The server cannot be reached; nothing was submitted.
+            ConnectionLost: The connection broke under way; it may have been submitted. Submit it again with the same
+                idempotency key, one of the task's options, to be sure that it runs once.
+
+        Example:
+            ```python
+            submitted = await client.submit(charge, order)
+            payment = await submitted.result()
+            ```
+        """
+        return await self._submitter.submit(task, *args, **kwargs)
+
+    def task_handle(self, task: AnyTask[P, R], task_id: str) -> SubmittedTask[R]:
+        """A handle on a task that was submitted before, by its id. Nothing is sent."""
+        return SubmittedTask(self._gateway, task_id, task_of(task))
+
+    def tasks(
+        self, *, status: TaskStatus | None = None, kind: str | None = None, queue: str | None = None
+    ) -> AsyncIterator[TaskSummary]:
+        """Go through the tasks of the organisation that stand alone, the newest first; over REST, page by page.
+
+        Args:
+            status: Only those that stand there.
+            kind: Only those of that kind.
+            queue: Only those of that queue.
+
+        Raises:
+            ConfigurationError: The client has no `http_url`.
+            PermissionDenied: The key is not good for this; REST takes a user key.
+            ServerUnavailable: The server cannot be reached.
+        """
+        return self._gateway.tasks.listed(status=status, kind=kind, queue=queue)
 
 
-@asynccontextmanager
-async def connect(
-    url: str = "http://localhost:9090",
-    *,
-    org_id: str | uuid.UUID,
-    token: str | None = None,
-    queue: str = "default",
-    ssl_context: ssl.SSLContext | None = None,
-    options: ChannelOptions | None = None,
-    codecs: Iterable[PayloadCodec] = (),
-) -> AsyncGenerator[Client]:
-    """Open a client for the length of a block.
+class _Where(NamedTuple):
+    id: str
+    key: str | None
 
-    Args:
-        url: The server: ``http://host:port`` without encryption, ``https://host:port`` with TLS.
-        org_id: The organisation, a UUID.
-        token: The token that the server is shown with each call.
-        queue: The queue on which workflows start, and from which workers work, unless they say otherwise.
-        ssl_context: How to verify the server, if not by the certificates of the system.
-        options: Size limits and keepalive of the connection.
-        codecs: What payloads go through before they are sent, in order, and backwards when they are read: compression,
-            encryption, storage elsewhere (`flovyn.serde.codecs`). The workers of this client use them too.
 
-    The connection itself is made by the first call, and made anew after it was lost.
+def _where(promise: Promise[Any], id: str | None, key: str | None) -> _Where:  # noqa: A002
+    if (id is None) == (key is None):
+        both = "both are given" if id is not None else "neither is given"
+        raise UsageError(f"{promise!r} is to be found by its id or by its key, and {both}: pass id=... or key=...")
+    return _Where("" if id is None else id, key)
+
+
+def canonical(org_id: str | uuid.UUID) -> str:
+    """The id of an organisation, as the wire has it.
 
     Raises:
-        ConfigurationError: The URL, the organisation or a combination of the options cannot work; or two codecs have
-            one name.
-
-    Example:
-        ```python
-        async with flovyn.connect("http://localhost:9090", org_id=org_id, token=token) as client:
-            handle = await client.start(place_order, order)
-            print(await handle.result())
-        ```
+        ConfigurationError: It is no UUID.
     """
-    from flovyn.wire.channel import Channel
-
-    def dial() -> Channel:
-        return Channel(url, token=token, ssl_context=ssl_context, options=options)
-
-    channel = dial()
-    client = Client(channel, org_id=org_id, queue=queue, dial=dial, codecs=codecs)
-    async with channel:
-        yield client
-
-
-def _canonical(org_id: str | uuid.UUID) -> str:
     try:
         return str(uuid.UUID(str(org_id)))
     except ValueError:

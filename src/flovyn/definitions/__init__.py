@@ -5,7 +5,7 @@ Nothing here is global: a definition is known to those it is handed to, and to n
 
 from __future__ import annotations
 
-from flovyn.definitions.classes import ClassParts, Handler, query, signal
+from flovyn.definitions.classes import ClassParts, Handler, marked_name, query, signal
 from flovyn.definitions.definition import Definition
 from flovyn.definitions.effects import Effect, effect
 from flovyn.definitions.foreign import task_by_kind, workflow_by_kind
@@ -39,6 +39,7 @@ __all__ = [
     "definition_of",
     "effect",
     "is_final",
+    "marked_name",
     "options",
     "query",
     "signal",

@@ -14,7 +14,17 @@ from flovyn.errors import DefinitionError
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
 
-__all__ = ["ClassHost", "ClassParts", "Handler", "class_site", "parts_of", "program_of", "query", "signal"]
+__all__ = [
+    "ClassHost",
+    "ClassParts",
+    "Handler",
+    "class_site",
+    "marked_name",
+    "parts_of",
+    "program_of",
+    "query",
+    "signal",
+]
 
 F = TypeVar("F", bound="Callable[..., Any]")
 
@@ -153,6 +163,20 @@ def _marking(sort: Literal["signal", "query"], method: Any, name: str | Signal[A
         return method
 
     return mark if method is None else mark(method)
+
+
+def marked_name(sort: Literal["signal", "query"], method: object) -> str | None:
+    """What the outside world calls a method by; None if it is no signal, or query, at all.
+
+    Example:
+        >>> class Cart:
+        ...     @query(name="size")
+        ...     def how_many(self) -> int: ...
+        >>> marked_name("query", Cart.how_many)
+        'size'
+    """
+    mark = getattr(getattr(method, "__func__", method), _MARK, None)
+    return mark.name if isinstance(mark, _Mark) and mark.sort == sort else None
 
 
 # --- reading a class ------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from flovyn.replay.commands import Command, RecordOperation, SuspendWorkflow
+from flovyn.replay.commands import Command, FailWorkflow, RecordOperation, SuspendWorkflow
 from flovyn.replay.marker import Marker
 from flovyn.replay.names import ACTIVATION
 from flovyn.replay.records import Answer, write_answer
@@ -32,16 +32,18 @@ class Activation(Reenactment):
         execution: The run; its history has been read.
         at_ms: The clock of the activation, epoch milliseconds.
         salt: A random id.
+        fenced: Whether the server takes no submission but that of whoever has the claim, so that there are no forks.
 
     Attributes:
         starting: Operations whose bodies the host must run now; the host takes them out.
         finished: Whether nothing can move any more and no body is running: the submission can be made.
     """
 
-    def __init__(self, execution: Execution, *, at_ms: int, salt: str) -> None:
+    def __init__(self, execution: Execution, *, at_ms: int, salt: str, fenced: bool = False) -> None:
         super().__init__(execution, at_ms=at_ms)
         self.starting: list[Operation] = []
         self._salt = salt
+        self._fenced = fenced
         self._exhausted = False
         self._answers: deque[tuple[Operation, Answer]] = deque()
         self._order: list[int] = []
@@ -78,7 +80,9 @@ class Activation(Reenactment):
         """What the activation hands to the server; call it once, when it is finished."""
         execution = self._execution
         result, owed, activation = execution.result, execution.tasks.owed(), execution.journal.activation
-        children = execution.children.undecided
+        # A failure may be retried from outside, and is then made anew: what it decided must not have happened.
+        fails = isinstance(result, FailWorkflow)
+        children = execution.children.undecided and (fails or not self._fenced)
         # An end that would leave cancels is put off: the next activation sends them, then ends (rule 8). It comes at
         # once, unless they have been tried already, and the server could not answer.
         ending = result is not None and not owed and not children
@@ -90,7 +94,7 @@ class Activation(Reenactment):
             if operation.answer is not None
         ]
         commands += execution.journal.commands
-        commands += execution.children.requests()
+        commands += execution.children.requests(fenced=self._fenced)
         if result is not None and ending:
             return Submission((*commands, result), Status.of(result))
         commands += reserved_commands(
@@ -101,6 +105,7 @@ class Activation(Reenactment):
             now=execution.kernel.now,
             soon=bool(execution.pending) or children or (result is not None and untried),
             owed=bool(owed),
+            fenced=self._fenced,
         )
         return Submission((*commands, SuspendWorkflow(execution.waiting())), Status.SUSPENDED)
 

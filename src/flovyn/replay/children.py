@@ -137,17 +137,19 @@ class Children:
             scheduled, decided = self._named[child.name][1], self._journal.activation
             self._decided.setdefault(child.name, _Decision(child, reason or _REASON, scheduled, decided))
 
-    def requests(self) -> list[RequestCancelChild]:
-        """The children to ask now, in the submission of the live activation.
+    def requests(self, *, fenced: bool = False) -> list[RequestCancelChild]:
+        """The children to ask now, in the submission of the live activation, and in every one after it.
 
-        One of an earlier activation is asked when the decision stands in history, and from then on with every
-        submission: a fork that does not come to count can then have stopped nothing.
+        Args:
+            fenced: The submission is the only one that the server takes. Elsewhere a child of an earlier activation is
+                asked when the decision stands in history: a submission that does not come to count cannot have stopped
+                what another waits for.
         """
         now = self._journal.activation
         mine = [
             RequestCancelChild(one.child.name, one.child.id, one.reason)
             for one in self._open()
-            if one.decided < now or one.scheduled == now
+            if fenced or one.decided < now or one.scheduled == now
         ]
         strays = [
             RequestCancelChild(name, identity, _REASON) for identity, name in self._history.stray_children.items()
@@ -156,7 +158,7 @@ class Children:
 
     @property
     def undecided(self) -> bool:
-        """Whether a child was given up that only the next activation can ask to stop."""
+        """Whether a child was given up that only the next activation can ask to stop, unless the server fences."""
         now = self._journal.activation
         return any(one.decided == now != one.scheduled for one in self._open())
 

@@ -21,7 +21,15 @@ _CANCELS_MS: Final = 2_000
 
 
 def reserved_commands(
-    history: History, timers: DurableTimers, *, activation: int, salt: str, now: float, soon: bool, owed: bool
+    history: History,
+    timers: DurableTimers,
+    *,
+    activation: int,
+    salt: str,
+    now: float,
+    soon: bool,
+    owed: bool,
+    fenced: bool,
 ) -> list[Command]:
     """The reserved commands of a live activation that does not end the workflow.
 
@@ -33,10 +41,13 @@ def reserved_commands(
         now: Its clock, Unix seconds.
         soon: There is more to do at once.
         owed: CancelTask calls are owed.
+        fenced: The submission is the only one that the server takes. Elsewhere a timer that this activation has left is
+            cancelled by the next one, when the decision stands in history: a submission that does not come to count
+            cannot have cancelled what another waits for.
     """
     armed = history.armed
     timers.forget_doomed(armed)
-    left = [timer for timer, when in timers.doomed.items() if when < activation]
+    left = [timer for timer, when in timers.doomed.items() if fenced or when < activation]
     commands: list[Command] = [CancelTimer(timer) for timer in [*left, *history.stray_timers] if timer in armed]
 
     reserved = [timer for timer in armed if timer.startswith(RESERVED)]  # the program's own may be thousands

@@ -102,8 +102,7 @@ class DurableTimers:
     def cancel(self, token: object) -> None:
         """The program has left a timer.
 
-        One of an earlier activation is cancelled by the next submission, when the decision stands in history: a fork
-        that does not come to count can then have cancelled nothing.
+        One of an earlier activation is cancelled by `reserved_commands`, by this submission or the next one.
         """
         assert isinstance(token, Timer)
         if self._awaited.pop(token.id, None) is None:

@@ -13,6 +13,8 @@ from typing import Any, cast
 
 import msgspec
 
+from flovyn.errors import RemoteError
+
 __all__ = ["ErrorInfo", "format_error", "members_of", "parse_error"]
 
 _OPENING = "[flovyn:error "
@@ -27,6 +29,13 @@ _INNER_COST = 64
 _DEPTH_LIMIT = 4
 _MEMBERS_LIMIT = 8
 
+# What is read is not all written by us, and nothing in it may be nested too deeply to be gone through.
+_READ_DEPTH = 16
+
+
+def _text_or_none(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
 
 @dataclass(frozen=True, slots=True)
 class ErrorInfo:
@@ -40,6 +49,7 @@ class ErrorInfo:
         traceback: The remote traceback as text, its newest frames if it was too long.
         cause: The error that caused this one.
         members: The members of an exception group.
+        attempts: How many attempts were made before it was given up, where there can be several.
     """
 
     message: str
@@ -49,6 +59,7 @@ class ErrorInfo:
     traceback: str | None = None
     cause: ErrorInfo | None = None
     members: tuple[ErrorInfo, ...] = field(default=())
+    attempts: int | None = None
 
     def __str__(self) -> str:
         return f"{self.type}: {self.message}" if self.type and self.message else self.type or self.message
@@ -60,6 +71,8 @@ class ErrorInfo:
             data["retryable"] = False
         if self.reason is not None:
             data["reason"] = self.reason
+        if self.attempts is not None:
+            data["attempts"] = self.attempts
         if self.cause is not None:
             data["cause"] = self.cause.as_data()
         if self.members:
@@ -70,31 +83,56 @@ class ErrorInfo:
 
     @classmethod
     def from_data(cls, data: dict[str, Any]) -> ErrorInfo:
-        """The reverse of `as_data`; keys of newer writers are ignored."""
-        cause, members = data.get("cause"), cast("list[object]", data.get("members") or [])
+        """The reverse of `as_data`; keys of newer writers, and what is no data of an error, are ignored."""
+        return cls._from_data(data, 0)
+
+    @classmethod
+    def _from_data(cls, data: dict[str, Any], depth: int) -> ErrorInfo:
+        attempts = data.get("attempts")
+        within = depth < _READ_DEPTH
+        cause, members = (data.get("cause"), data.get("members")) if within else (None, None)
         return cls(
             message=str(data.get("message", "")),
-            type=data.get("type"),
+            type=_text_or_none(data.get("type")),
             retryable=bool(data.get("retryable", True)),
-            reason=data.get("reason"),
-            traceback=data.get("traceback"),
-            cause=cls.from_data(cast("dict[str, Any]", cause)) if isinstance(cause, dict) else None,
-            members=tuple(cls.from_data(cast("dict[str, Any]", one)) for one in members if isinstance(one, dict)),
+            reason=_text_or_none(data.get("reason")),
+            traceback=_text_or_none(data.get("traceback")),
+            cause=cls._from_data(cast("dict[str, Any]", cause), depth + 1) if isinstance(cause, dict) else None,
+            members=tuple(
+                cls._from_data(cast("dict[str, Any]", one), depth + 1)
+                for one in (cast("list[object]", members) if isinstance(members, list) else ())
+                if isinstance(one, dict)
+            ),
+            attempts=attempts if isinstance(attempts, int) else None,
         )
 
     @classmethod
-    def from_exception(cls, error: BaseException, *, retryable: bool = True, reason: str | None = None) -> ErrorInfo:
+    def from_exception(
+        cls, error: BaseException, *, retryable: bool = True, reason: str | None = None, attempts: int | None = None
+    ) -> ErrorInfo:
         """Describe an exception, its cause chain and, for a group, its members; a group of one is its member."""
         error, room = _flat(error), _Room()
         return cls(
             message=_clip(_utf8(_text(error)), _MESSAGE_LIMIT),
-            type=type(error).__qualname__,
+            type=_type(error),
             retryable=retryable,
             reason=None if reason is None else _clip(_utf8(reason), _MESSAGE_LIMIT),
             traceback=_traceback(error),
             cause=_cause(error, 0, room),
             members=_members(error, 0, room),
+            attempts=attempts,
         )
+
+    def as_exception(self) -> RemoteError | None:
+        """What was raised elsewhere, to be the cause of what is raised here; None if it is not told what it was."""
+        return None if self.type is None else _exception(self)
+
+
+def _exception(info: ErrorInfo) -> RemoteError:
+    members = [_exception(member) for member in info.members]
+    error = RemoteError(info.message, type=info.type or "Exception", traceback=info.traceback, members=members)
+    error.__cause__ = None if info.cause is None else _exception(info.cause)
+    return error
 
 
 class _Room:
@@ -108,11 +146,19 @@ class _Room:
         self.left -= len(clipped) + _INNER_COST
         return clipped
 
+    def clip_traceback(self, text: str) -> str | None:
+        clipped = _newest(text, max(0, min(_TRACEBACK_LIMIT, self.left)))
+        self.left -= len(clipped)
+        return clipped or None
+
 
 def _inner(error: BaseException, depth: int, room: _Room) -> ErrorInfo:
     message = room.clip(_utf8(_text(error)))
-    cause = _cause(error, depth, room)
-    return ErrorInfo(message, type(error).__qualname__, cause=cause, members=_members(error, depth, room))
+    # One that has come from elsewhere already is handed on with the traceback that it came with.
+    remote = error.traceback if isinstance(error, RemoteError) else None
+    traceback = None if remote is None else room.clip_traceback(_utf8(remote))
+    cause, members = _cause(error, depth, room), _members(error, depth, room)
+    return ErrorInfo(message, _type(error), traceback=traceback, cause=cause, members=members)
 
 
 def _cause(error: BaseException, depth: int, room: _Room) -> ErrorInfo | None:
@@ -123,13 +169,17 @@ def _cause(error: BaseException, depth: int, room: _Room) -> ErrorInfo | None:
 
 
 def _members(error: BaseException, depth: int, room: _Room) -> tuple[ErrorInfo, ...]:
-    members = members_of(error)[:_MEMBERS_LIMIT] if depth < _DEPTH_LIMIT else ()
+    members = _grouped(error)[:_MEMBERS_LIMIT] if depth < _DEPTH_LIMIT else ()
     return tuple(_inner(_flat(member), depth + 1, room) for member in members if room.left > 0)
+
+
+def _type(error: BaseException) -> str:
+    return error.type if isinstance(error, RemoteError) else type(error).__qualname__
 
 
 def _text(error: BaseException) -> str:
     try:
-        return str(error)
+        return error.message if isinstance(error, RemoteError) else str(error)
     except Exception:  # noqa: BLE001 - the user's own code
         return "<the text of this exception cannot be had: its __str__ fails>"
 
@@ -137,6 +187,10 @@ def _text(error: BaseException) -> str:
 def members_of(error: BaseException) -> tuple[BaseException, ...]:
     """The members of an exception group; nothing for any other exception."""
     return cast("BaseExceptionGroup[BaseException]", error).exceptions if isinstance(error, BaseExceptionGroup) else ()
+
+
+def _grouped(error: BaseException) -> tuple[BaseException, ...]:
+    return error.members if isinstance(error, RemoteError) else members_of(error)
 
 
 def _flat(error: BaseException) -> BaseException:
@@ -147,7 +201,11 @@ def _flat(error: BaseException) -> BaseException:
 
 def _traceback(error: BaseException) -> str:
     text = _utf8("".join(traceback.format_exception(type(error), error, error.__traceback__, chain=False)))
-    return text if len(text) <= _TRACEBACK_LIMIT else "…" + text[-_TRACEBACK_LIMIT:]
+    return _newest(text, _TRACEBACK_LIMIT)
+
+
+def _newest(text: str, limit: int) -> str:
+    return text if len(text) <= limit else "…" + text[len(text) - limit :]
 
 
 def _utf8(text: str) -> str:
@@ -159,13 +217,20 @@ def _clip(text: str, limit: int) -> str:
     return text if len(text) <= limit else text[:limit] + "…"
 
 
-def format_error(error: BaseException | ErrorInfo, *, retryable: bool = True, reason: str | None = None) -> str:
+def format_error(
+    error: BaseException | ErrorInfo,
+    *,
+    retryable: bool = True,
+    reason: str | None = None,
+    attempts: int | None = None,
+) -> str:
     """Write an error as the wire's text.
 
     Args:
         error: The exception, or what is known of it.
         retryable: Whether another attempt can help; ignored for an `ErrorInfo`, which knows.
-        reason: Why it was given up; ignored for an `ErrorInfo`.
+        reason: Why it was given up; likewise.
+        attempts: How many attempts were made; likewise.
 
     Returns:
         A readable text whose last line is the envelope.
@@ -175,9 +240,9 @@ def format_error(error: BaseException | ErrorInfo, *, retryable: bool = True, re
         ValueError: no such card
         [flovyn:error {"type":"ValueError","message":"no such card"}]
     """
-    info = (
-        error if isinstance(error, ErrorInfo) else ErrorInfo.from_exception(error, retryable=retryable, reason=reason)
-    )
+    info = error
+    if not isinstance(info, ErrorInfo):
+        info = ErrorInfo.from_exception(info, retryable=retryable, reason=reason, attempts=attempts)
     return f"{info}\n{_OPENING}{msgspec.json.encode(info.as_data()).decode()}{_CLOSING}"
 
 
@@ -187,13 +252,16 @@ def parse_error(text: str) -> ErrorInfo:
     Example:
         >>> parse_error("Task failed: out of stock")
         ErrorInfo(message='Task failed: out of stock', type=None, retryable=True, reason=None, traceback=None, \
-cause=None, members=())
+cause=None, members=(), attempts=None)
     """
     readable, newline, last = text.rpartition("\n")
     if newline and last.startswith(_OPENING) and last.endswith(_CLOSING):
         try:
             data = msgspec.json.decode(last[len(_OPENING) : -len(_CLOSING)])
-        except msgspec.DecodeError:  # somebody cut or edited the text: what is readable is what there is
+        except (
+            msgspec.DecodeError,
+            RecursionError,
+        ):  # somebody cut or edited the text: what is readable is what there is
             return ErrorInfo(message=readable)
         if isinstance(data, dict):
             return ErrorInfo.from_data(cast("dict[str, Any]", data))

@@ -19,6 +19,7 @@ _CLASSES: dict[Status, type[errors.ServerError]] = {
     Status.UNAUTHENTICATED: errors.Unauthenticated,
     Status.UNIMPLEMENTED: errors.Unimplemented,
     Status.DEADLINE_EXCEEDED: errors.DeadlineExceeded,
+    Status.RESOURCE_EXHAUSTED: errors.ResourceExhausted,
 }
 _HTTP: dict[str, Status] = {
     "400": Status.INTERNAL,

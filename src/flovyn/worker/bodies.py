@@ -88,7 +88,7 @@ async def run_body(
         args, kwargs = definition.decode_input(data)
     except Exception as fault:  # noqa: BLE001 - a PayloadError, or whatever the type's own code raises
         # No later attempt reads the same bytes differently.
-        return _failed(fault, final=True)
+        return _failed(fault, attempt, final=True)
     value: Any = None
     failure: BaseException | None = None
     returned = False
@@ -103,11 +103,11 @@ async def run_body(
             if not await _is_own(failure, attempt):
                 raise failure
             if not _is_of_the_cancellation(failure, attempt):
-                return _failed(failure, final=is_final(failure, _hopeless(definition)))
+                return _failed(failure, attempt, final=is_final(failure, _hopeless(definition)))
         finally:
             del failure  # or it would hold this frame, which holds it
     if returned:
-        return _written(definition, value)
+        return _written(definition, value, attempt)
     return None if attempt.late is None else late_failure(definition, attempt)
 
 
@@ -116,7 +116,7 @@ def late_failure(definition: Task[..., Any], attempt: Attempt) -> Failure:
     assert attempt.late is not None
     late = TimeoutError(f"Task execution timed out: {attempt.limit_text()}")
     final = is_final(late, _hopeless(definition))
-    return Failure(format_error(late, retryable=not final, reason=attempt.late), final)
+    return Failure(format_error(late, retryable=not final, reason=attempt.late, attempts=attempt.number), final)
 
 
 async def _call(
@@ -174,12 +174,12 @@ def _hopeless(definition: Task[..., Any]) -> tuple[type[BaseException], ...]:
     return () if definition.retry is None else definition.retry.non_retryable
 
 
-def _written(definition: Task[..., Any], value: Any) -> Value | Failure:
+def _written(definition: Task[..., Any], value: Any, attempt: Attempt) -> Value | Failure:
     try:
         return Value(definition.encode_output(value))
     except Exception as fault:  # noqa: BLE001 - a PayloadError, or whatever the value's own code raises
-        return _failed(fault, final=True)
+        return _failed(fault, attempt, final=True)
 
 
-def _failed(error: BaseException, *, final: bool) -> Failure:
-    return Failure(format_error(error, retryable=not final), final)
+def _failed(error: BaseException, attempt: Attempt, *, final: bool) -> Failure:
+    return Failure(format_error(error, retryable=not final, attempts=attempt.number), final)

@@ -80,6 +80,11 @@ class ClaimedTask:
         """The id of the task."""
         return self._info.task_execution_id
 
+    @property
+    def workflow_id(self) -> str:
+        """The workflow execution that has scheduled it; empty if it stands alone."""
+        return self._info.workflow_execution_id
+
     def end(self, reason: str, cause: CancelCause, *, lost: bool = True) -> None:
         """End the task early.
 

@@ -35,6 +35,7 @@ class Executions:
         workflows: The definitions, by whose kind runs are found.
         codecs: What decodes the payloads of histories and inputs.
         cancel_task: Cancels a task at once if it runs in this very worker; gets its id and the reason.
+        workflow_ended: Told of each workflow whose end was accepted, by its id.
         options: How the worker works.
     """
 
@@ -45,12 +46,14 @@ class Executions:
         *,
         codecs: CodecChain,
         cancel_task: Callable[[str, str], None],
+        workflow_ended: Callable[[str], None],
         options: WorkerOptions,
     ) -> None:
         self._transport = transport
         self._workflows = {workflow.kind: workflow for workflow in workflows}
         self._codecs = codecs
         self._cancel_task = cancel_task
+        self._workflow_ended = workflow_ended
         self._options = options
         self._tripwires = watching(workflows, options.tripwires)
         self._cache = ExecutionCache(options.cache_size, age=options.cache_age)
@@ -78,7 +81,14 @@ class Executions:
         """
         run = Run(self._transport, self._cache.take(polled.id), polled, claim, self._codecs, self._make)
         private = bool(self._codecs.names)
-        step = Step(run, self._options.on_violation, self._send_cancels, self._long, private=private)
+        step = Step(
+            run,
+            self._options.on_violation,
+            self._send_cancels,
+            self._long,
+            ended=self._workflow_ended,
+            private=private,
+        )
         reusable = False
         try:
             reusable = await step.run()

@@ -9,10 +9,9 @@ import anyio
 
 from flovyn.errors import MalformedMessage
 from flovyn.replay import holds_before, read_event
-from flovyn.wire import coding, methods
+from flovyn.wire import coding
 from flovyn.wire.messages.flovyn import v1 as pb
 from flovyn.wire.payloads import decoded
-from flovyn.wire.transport import Method
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,13 +19,7 @@ if TYPE_CHECKING:
     from flovyn.replay import Execution
     from flovyn.serde.chain import CodecChain
 
-__all__ = ["RAW_EVENTS", "apply", "holds_in"]
-
-RAW_EVENTS: Final = Method(methods.GET_EVENTS.path, pb.GetEventsRequest, bytes, methods.GET_EVENTS.shape)
-"""GetEvents, unread: a history is skipped by prefix, so that only what is new in it is ever decoded.
-
-Prefixes are compared as they came, whatever codecs have made of the payloads: a server keeps what it was sent.
-"""
+__all__ = ["apply", "holds_in"]
 
 _PIECE_EVENTS: Final = 100
 """How many events are read between two looks at the clock: well under a millisecond's worth."""

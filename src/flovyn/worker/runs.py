@@ -12,8 +12,9 @@ from flovyn.errors import MalformedMessage, ServerUnavailable
 from flovyn.replay import HistoryGap
 from flovyn.wire.messages.flovyn import v1 as pb
 from flovyn.wire.payloads import decoded
+from flovyn.wire.raw import RAW_EVENTS
 from flovyn.worker.claims import CLAIM
-from flovyn.worker.histories import RAW_EVENTS, apply, holds_in
+from flovyn.worker.histories import apply, holds_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -74,6 +75,11 @@ class Run:
         self.execution: Execution | None = None if cached is None else cached.execution
         self.applied: bytes = b"" if cached is None else cached.applied
 
+    @property
+    def is_fenced(self) -> bool:
+        """Whether the server takes no submission but that of whoever has the claim."""
+        return CLAIM in self._claim
+
     async def load(self) -> Execution:
         """The program with all of the history applied that there is.
 
@@ -107,7 +113,7 @@ class Run:
 
     async def counts(self, execution: Execution) -> bool:
         """Whether the submission that was just accepted is one that counts; a server that fences accepts no other."""
-        if CLAIM in self._claim:
+        if self.is_fenced:
             return True
         raw = await self._read()
         if not raw.startswith(self.applied):

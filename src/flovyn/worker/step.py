@@ -49,6 +49,7 @@ class Step:
         on_violation: What becomes of it if its code disagrees with its history.
         send_cancels: Cancels tasks on the server; returns those that need no further call.
         long: Told how long the history is.
+        ended: Told of the end of the workflow, by its id, once it is accepted.
         private: Payloads are encoded: what nothing encodes must not tell what an error says.
     """
 
@@ -59,12 +60,14 @@ class Step:
         send_cancels: Callable[[Sequence[str]], Awaitable[Sequence[str]]],
         long: LongHistories,
         *,
+        ended: Callable[[str], None],
         private: bool,
     ) -> None:
         self._run = run
         self._on_violation: ViolationPolicy = on_violation
         self._cancel = send_cancels
         self._long = long
+        self._ended = ended
         self._private = private
         self._salt = secrets.token_hex(4)
         self._tried: frozenset[str] = frozenset()
@@ -87,6 +90,7 @@ class Step:
             return False
         if submission.status is not Status.SUSPENDED:
             self._long.forget(self._run.polled.id)
+            self._ended(self._run.polled.id)
             return False
         return await self._settled()
 
@@ -97,7 +101,9 @@ class Step:
         try:
             execution = await self._run.load()
             self._long.look(polled, events=execution.history.length, size=len(self._run.applied))
-            activation = Activation(execution, at_ms=polled.workflow_task_time_millis, salt=self._salt)
+            activation = Activation(
+                execution, at_ms=polled.workflow_task_time_millis, salt=self._salt, fenced=self._run.is_fenced
+            )
             await drive(activation)
             # What was given up before stands in history already: sent now, it neither puts off an end once more, nor
             # has to be remembered. A fork that will not count can send nothing else.

@@ -98,6 +98,12 @@ class TaskRunner:
         """End a task at once, if it runs here. The server knows already."""
         self._end_claims_of(task_id, reason, "cancelled")
 
+    def workflow_ended(self, workflow_id: str) -> None:
+        """End the tasks of a workflow at once: with its end, the server has cancelled those that were open."""
+        for task in [*self._running]:
+            if task.workflow_id == workflow_id:
+                task.end("its workflow has ended", "cancelled")
+
     def lose_all(self, reason: str) -> None:
         """End all tasks: the server has given them to others."""
         for task in [*self._running]:

@@ -78,7 +78,12 @@ class Tree:
             gauges=gauges,
         )
         self._executions = Executions(
-            transport, plan.workflows, codecs=plan.codecs, cancel_task=self._tasks.cancel, options=options
+            transport,
+            plan.workflows,
+            codecs=plan.codecs,
+            cancel_task=self._tasks.cancel,
+            workflow_ended=self._tasks.workflow_ended,
+            options=options,
         )
         self._workflows = WorkflowRunner(
             transport,

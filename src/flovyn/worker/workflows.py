@@ -10,8 +10,8 @@ import anyio
 from flovyn.errors import FlovynError, ServerError, TransportError
 from flovyn.wire import methods
 from flovyn.wire.messages.flovyn import v1 as pb
+from flovyn.wire.raw import RAW_EVENTS
 from flovyn.worker.claims import claim_of, claim_of_more, wanting
-from flovyn.worker.histories import RAW_EVENTS
 from flovyn.worker.report import WorkItem
 
 if TYPE_CHECKING:

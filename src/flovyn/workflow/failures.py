@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from flovyn.replay import Event
     from flovyn.replay.children import Child
 
-__all__ = ["child_error", "promise_error", "task_error"]
+__all__ = ["child_error", "failed_task", "promise_error", "task_error"]
 
 # What a server or another SDK writes that has no envelope to tell more with (spec of the platform, tasks).
 _CANCELLED: Final = frozenset({"Task cancelled", "Cancelled"})
@@ -35,22 +35,36 @@ def task_error(event: Event, kind: str) -> ExecutionError:
     if event.type == "TASK_CANCELLED":
         reason = data.reason if isinstance(data.reason, str) and data.reason else "Task cancelled"
         return TaskCancelled(reason, task_id=data.task, kind=kind)
-    info = parse_error(data.error if isinstance(data.error, str) and data.error else "Task failed")
+    return failed_task(data.error if isinstance(data.error, str) else "", task_id=data.task, kind=kind)
+
+
+def failed_task(error: str, *, task_id: str, kind: str, attempts: int | None = None) -> ExecutionError:
+    """The exception for a task that ended with an error.
+
+    Args:
+        error: The text, with whatever stands in it for SDKs; nothing if there is none.
+        task_id: The task.
+        kind: Its kind.
+        attempts: How many attempts there were, as far as the server knows.
+    """
+    info = parse_error(error or "Task failed")
     # A text that tells the type of an exception is a body's own, whatever its message happens to be.
     if info.type is None and info.message in _CANCELLED:
-        return TaskCancelled(info.reason or info.message, task_id=data.task, kind=kind)
+        return TaskCancelled(info.reason or info.message, task_id=task_id, kind=kind)
     if info.type == "TimeoutError" and info.reason in _LIMITS:
-        return TaskTimeout(info.message, task_id=data.task, kind=kind, limit=info.reason)
+        return TaskTimeout(info.message, task_id=task_id, kind=kind, limit=info.reason)
     if info.type in {None, "TimeoutError"} and info.message in _TIMED_OUT:
-        return TaskTimeout(info.message, task_id=data.task, kind=kind)
-    return TaskFailed(
+        return TaskTimeout(info.message, task_id=task_id, kind=kind)
+    failed = TaskFailed(
         str(info),
-        task_id=data.task,
+        task_id=task_id,
         kind=kind,
         retryable=info.retryable,
         error_type=info.type,
-        details=info.as_data(),
+        attempts=attempts if info.attempts is None else info.attempts,
     )
+    failed.__cause__ = info.as_exception()
+    return failed
 
 
 def child_error(event: Event, child: Child, kind: str) -> ExecutionError:
@@ -64,9 +78,9 @@ def child_error(event: Event, child: Child, kind: str) -> ExecutionError:
     info = parse_error(data.error if isinstance(data.error, str) and data.error else "Child workflow failed")
     if info.type is None and info.message in _CHILD_CANCELLED:
         return ChildWorkflowCancelled(info.reason or info.message, workflow_id=identity, name=name, kind=kind)
-    return ChildWorkflowFailed(
-        str(info), workflow_id=identity, name=name, kind=kind, error_type=info.type, details=info.as_data()
-    )
+    failed = ChildWorkflowFailed(str(info), workflow_id=identity, name=name, kind=kind, error_type=info.type)
+    failed.__cause__ = info.as_exception()
+    return failed
 
 
 def promise_error(event: Event, name: str) -> ExecutionError:
@@ -75,4 +89,6 @@ def promise_error(event: Event, name: str) -> ExecutionError:
         return PromiseTimeout(f"nobody has resolved promise {name!r} in time", name=name)
     error = event.data.error
     info = parse_error(error if isinstance(error, str) and error else "Promise rejected")
-    return PromiseRejected(str(info), name=name, error_type=info.type, details=info.as_data())
+    rejected = PromiseRejected(str(info), name=name, error_type=info.type)
+    rejected.__cause__ = info.as_exception()
+    return rejected

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from types import FunctionType
-from typing import TYPE_CHECKING, Any, get_type_hints
+from typing import TYPE_CHECKING, Any, Never, NoReturn, get_type_hints
 from weakref import WeakKeyDictionary
 
 from flovyn import serde
@@ -36,7 +36,7 @@ async def operate(execution: Execution, name: str, fn: Callable[..., Any], args:
         case Value(data):
             return codec.decode(data)
         case Failure(info):
-            raise OperationFailed(str(info), name=name, error_type=info.type, details=info.as_data())
+            raise OperationFailed(str(info), name=name, error_type=info.type) from info.as_exception()
         case other:
             raise DeterminismError(f"operation {name!r} was resumed with {other!r}")  # pragma: no cover
 
@@ -59,6 +59,7 @@ def _return_type(fn: Callable[..., Any]) -> Any:
 
 def _annotated_return(target: Any) -> Any:
     try:
-        return get_type_hints(target, include_extras=True).get("return", Any)
+        type_ = get_type_hints(target, include_extras=True).get("return", Any)
     except Exception:  # noqa: BLE001 - an annotation that only a type checker can see, or a callable without any
         return Any
+    return None if type_ in (Never, NoReturn) else type_

@@ -2,18 +2,64 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from flovyn.errors import PayloadError, UsageError
+from flovyn.errors import PayloadError, QueryFailed, UsageError
+from flovyn.nursery import Tripwires, arm_tripwires
+from flovyn.replay import Execution, Reenactment
+from flovyn.replay.tripwires import watching
 from flovyn.workflow.context import WorkflowContext
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
-    from flovyn.definitions import Handler
-    from flovyn.replay import Execution
+    from flovyn.definitions import Handler, Workflow
+    from flovyn.replay import Event, RunInfo
 
-__all__ = ["answer"]
+__all__ = ["Revived", "answer"]
+
+
+class Revived:
+    """A run whose history is re-enacted to ask it something, and for nothing else: nothing of it reaches a server.
+
+    Code that reaches outside is treated as a worker treats it.
+
+    Args:
+        workflow: The definition.
+        info: What the run is told about itself.
+    """
+
+    __slots__ = ("_execution",)
+
+    def __init__(self, workflow: Workflow[..., Any], info: RunInfo) -> None:
+        arm_tripwires()
+        tripwires = watching([workflow], Tripwires())
+        self._execution = Execution(workflow, info, WorkflowContext, tripwires=tripwires)
+
+    def load(self, events: Iterable[Event]) -> None:
+        """Read on in the history.
+
+        Raises:
+            HistoryGap: These events do not follow the last one read.
+            DeterminismViolation: A worker without markers wrote some of them, behind activations that have one.
+        """
+        self._execution.load(events)
+
+    def slices(self) -> Iterator[None]:
+        """Re-enact what was read, up to the last event that an activation has seen; yields for the host to breathe.
+
+        Raises:
+            DeterminismError: The code disagrees with the history, reaches outside, or does not come to rest.
+        """
+        return Reenactment(self._execution).slices()
+
+    def answer(self, name: str, args: bytes) -> bytes:
+        """Answer a query from where the run stands now; see `answer`."""
+        return answer(self._execution, name, args)
+
+    def close(self) -> None:
+        """End the program's coroutines."""
+        self._execution.close()
 
 
 def answer(execution: Execution, name: str, args: bytes) -> bytes:
@@ -28,7 +74,8 @@ def answer(execution: Execution, name: str, args: bytes) -> bytes:
         The answer, as JSON.
 
     Raises:
-        UsageError: The workflow has no such query, or has not begun, or the query tried to change something.
+        UsageError: The workflow has no such query, or the query tried to change something.
+        QueryFailed: The workflow has not begun.
         PayloadError: The arguments do not fit, or the answer cannot be written.
         Exception: What the query's method raised.
     """
@@ -41,7 +88,8 @@ def answer(execution: Execution, name: str, args: bytes) -> bytes:
     context = execution.context
     instance = context.instance if isinstance(context, WorkflowContext) else None
     if instance is None:
-        raise UsageError(f"workflow {execution.info.workflow_id} cannot be asked yet: it has not begun")
+        identity = execution.info.workflow_id
+        raise QueryFailed(f"workflow {identity} cannot be asked yet: it has not begun", workflow_id=identity, name=name)
     try:
         positional, named = handler.signature.decode(args)
     except PayloadError as error:

@@ -118,7 +118,7 @@ class VirtualClock:
     def passing(self) -> Generator[None]:
         """Let time pass by itself for as long as the block runs, whenever nothing can run.
 
-        Waiting for a workflow's result does so already. This is for waiting on anything else that a workflow brings
+        Waiting for a workflow by its handle does so already. This is for whatever else a workflow brings
         about, such as an event that a task sets.
 
         Example:

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Environment", "environment"]
 
+_NOWHERE: Final = "http://environment"
+"""Where REST is: requests do not go by their addresses."""
+
 _GRACE: Final = 5.0
 """Seconds that work which is under way when the block is left may go on."""
 
@@ -110,12 +113,25 @@ async def environment(
                 assert await handle.result() == "reminded"  # at once
         ```
     """
-    from flovyn.testing.environments.servers import serving  # what only needs the Replayer needs no server
+    # What only needs the Replayer needs none of this.
+    from flovyn.client.credentials import Fixed
+    from flovyn.client.http import Http
+    from flovyn.client.rest import Rest
+    from flovyn.client.retries import CALLS
+    from flovyn.testing.environments.servers import serving
 
     clock = VirtualClock(datetime.now(UTC) if start is None else start)
-    async with serving(clock, db=db, network=network) as server, server.dial() as transport:
-        watch = partial(VirtualWatch, shell=server.shell, clock=clock)
-        client = Client(transport, org_id=server.org_id, queue=queue, dial=server.dial, codecs=codecs, watch=watch)
+    serve = serving(clock, db=db, network=network)
+    async with serve as server, server.dial() as transport, Http(transport=server.web) as http:
+        client = Client(
+            transport,
+            org_id=server.org_id,
+            queue=queue,
+            dial=server.dial,
+            codecs=codecs,
+            rest=Rest(http, _NOWHERE, server.org_id, Fixed(server.api_key), CALLS),
+            watch=partial(VirtualWatch, shell=server.shell, clock=clock),
+        )
         if not workflows and not tasks:
             yield Environment(client, clock, server, worker=None)
             return

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Final, Protocol
 import anyio
 import anyio.lowlevel
 
+from flovyn.wire.tally import Tally
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from flovyn.server.shell import Shell
-    from flovyn.wire.options import ChannelStatistics
     from flovyn.worker import Worker
 
-__all__ = ["Counted", "Rest"]
+__all__ = ["Calls", "Counted", "Requests", "Rest"]
 
 _TURNS: Final = 4
 """So many turns of the loop an answer takes, at most, from the server to the next call of whoever waited for it."""
@@ -25,12 +26,41 @@ _BUSY_TURNS: Final = 100
 _SHORTEST, _LONGEST = 0.0005, 0.02
 
 
+class Calls(Protocol):
+    """How many calls there are."""
+
+    @property
+    def active_calls(self) -> int: ...
+
+    @property
+    def calls_started(self) -> int: ...
+
+
 class Counted(Protocol):
     """A channel that counts its calls."""
 
-    def statistics(self) -> ChannelStatistics:
+    def statistics(self) -> Calls:
         """What it is doing and has done."""
         ...
+
+
+class Requests:
+    """Counts requests to the REST interface."""
+
+    def __init__(self) -> None:
+        self.tally: Tally = Tally()
+
+    @property
+    def active_calls(self) -> int:
+        return self.tally.active
+
+    @property
+    def calls_started(self) -> int:
+        return self.tally.started
+
+    def statistics(self) -> Calls:
+        """What is under way and has been."""
+        return self
 
 
 class Rest:

@@ -9,20 +9,23 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from flovyn.server import acceptor, rpc
-from flovyn.server.auth import DEV_ORG_ID, DEV_TOKEN, Key, Keys
+from flovyn.server.auth import DEV_API_KEY, DEV_ORG_ID, DEV_ORG_SLUG, DEV_TOKEN, Key, Keys
 from flovyn.server.engine import Engine
 from flovyn.server.hosting import hosted
 from flovyn.server.memory import Memory
 from flovyn.server.shell import Shell
 from flovyn.server.store import Store
-from flovyn.testing.environments.rest import Rest
+from flovyn.testing.environments.rest import Requests, Rest
 from flovyn.wire.channel import Channel
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
+    import httpx2
+
     from flovyn.server.memory import MemoryChannel
     from flovyn.testing.environments.clock import VirtualClock
+    from flovyn.testing.environments.rest import Counted
     from flovyn.wire.transport import Transport
 
 __all__ = ["VirtualServer", "serving"]
@@ -39,14 +42,17 @@ class VirtualServer:
         org_id: Its organisation.
         token: The key that opens it.
         dial: Makes a channel to it that `rest` knows of.
+        web: Makes what carries requests to its REST interface, likewise.
     """
 
     shell: Shell
     rest: Rest
     url: str | None
     dial: Callable[[], AbstractAsyncContextManager[Transport]]
+    web: Callable[[], httpx2.AsyncBaseTransport]
     org_id: str = DEV_ORG_ID
     token: str = field(default=DEV_TOKEN, repr=False)
+    api_key: str = field(default=DEV_API_KEY, repr=False)
 
 
 @asynccontextmanager
@@ -59,17 +65,24 @@ async def serving(clock: VirtualClock, *, db: str, network: bool) -> AsyncGenera
     store = Store(db)
     try:
         engine = Engine(store, clock=clock, new_id=lambda: str(uuid4()))
-        shell = Shell(engine, Keys([Key(DEV_TOKEN, DEV_ORG_ID, "Worker")]))
-        channels: list[MemoryChannel | Channel] = []
+        shell = Shell(engine, Keys([Key(DEV_TOKEN, DEV_ORG_ID, "Worker"), Key(DEV_API_KEY, DEV_ORG_ID, "User")]))
+        requests = Requests()
+        channels: list[Counted] = [requests]
         rest = Rest(shell, channels)
         clock.attach(shell, rest)
         async with _answering(shell, clock, network=network) as (url, connect):
 
             def dial() -> AbstractAsyncContextManager[Transport]:
-                channels.append(connect())
-                return channels[-1]
+                channel = connect()
+                channels.append(channel)
+                return channel
 
-            yield VirtualServer(shell, rest, url, dial)
+            def web() -> httpx2.AsyncBaseTransport:
+                from flovyn.testing.environments.web import MemoryHttp
+
+                return MemoryHttp(shell, {DEV_ORG_SLUG: DEV_ORG_ID}, requests.tally)
+
+            yield VirtualServer(shell, rest, url, dial, web)
     finally:
         store.close()
 
