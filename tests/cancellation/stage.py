@@ -296,7 +296,8 @@ async def staged() -> AsyncGenerator[Stage]:
         base_url="http://server",
         headers={"authorization": f"Bearer {TOKEN}"},
     )
-    async with hosted(shell, memory.serve, clock.run, keeps_time=False), channel, other, http:
+    # Nobody keeps the time: timers fire when a test says so.
+    async with hosted(shell, memory.serve, keeps_time=False), channel, other, http:
         registration = registration_request(name="worker", org_id=DEV_ORG_ID, workflows=[cell], tasks=[])
         await channel.unary(methods.REGISTER_WORKER, registration)
         stage = Stage(shell.engine, clock, channel, other, http)

@@ -29,11 +29,11 @@ class Counted(Pauses):
 
 
 async def pauses_between(held_for: float) -> int:
-    """How often one pauses who finds nothing three times, in answers that are held back for a hundredth of a second."""
+    """How often one pauses who finds nothing three times, in answers that are held back for a fiftieth of a second."""
     answers = [EVENT, b"", b"", b""]
 
     async def read(_: str) -> bytes:
-        await anyio.sleep(0.01)
+        await anyio.sleep(0.02)
         return answers.pop()
 
     pauses = Counted()
