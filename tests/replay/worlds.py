@@ -231,7 +231,7 @@ class World:
             self._happen()  # lands after the read and before the submit
         over = self.accept(submission, read)
         if way == "twice" and not over:
-            self.accept(submission, read)
+            over = self.accept(submission, read)
         elif way == "again later":
             self._astray.append((submission, read))
         elif way == "unheard":
