@@ -146,8 +146,8 @@ def plain_loop(anyio_backend: tuple[str, dict[str, Any]]) -> None:
 
 @pytest.mark.usefixtures("plain_loop")
 async def test_all_of_them_finish_over_a_bad_network(tmp_path: Path) -> None:
-    with anyio.fail_after(60):
-        done = await under_way(tmp_path, seed=1, seconds=6)
+    with anyio.fail_after(120):
+        done = await under_way(tmp_path, seed=1, seconds=10)
     assert min(done[sort] for sort in ("cut", "stall", "half open")) > 0
 
 
