@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import random
 from dataclasses import dataclass
 
+from flovyn.definitions.backoff import grown
 from flovyn.errors import ConfigurationError
 
 __all__ = ["Backoff"]
@@ -41,10 +41,5 @@ class Backoff:
 
     def delay(self, attempt: int) -> float:
         """Seconds to wait after failure number `attempt`, counted from 0."""
-        ceiling = self.initial
-        # Not `factor ** attempt`: an outage of a night has an attempt number that no float can hold the power of.
-        while attempt > 0 and ceiling < self.maximum and self.factor > 1:
-            ceiling *= self.factor
-            attempt -= 1
         # Half of it is random: a fleet that lost its server together must not come back together.
-        return min(ceiling, self.maximum) * random.uniform(0.5, 1.0)  # noqa: S311
+        return grown(attempt + 1, first=self.initial, factor=self.factor, longest=self.maximum, jitter=0.5)

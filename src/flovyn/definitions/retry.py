@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-import random
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import cast
 
+from flovyn.definitions.backoff import grown
 from flovyn.errors import ConfigurationError, NonRetryableError
 from flovyn.serde.envelope import members_of
 
@@ -64,12 +64,13 @@ class RetryPolicy:
 
     def delay(self, attempt: int) -> float:
         """Seconds to wait after attempt number `attempt` has failed, counted from 1."""
-        wait, longest = _seconds(self.initial_interval), _seconds(self.max_interval)
-        # Not `multiplier ** attempt`: there is an attempt whose power no float can hold.
-        while attempt > 1 and 0 < wait < longest and self.multiplier > 1:
-            wait *= self.multiplier
-            attempt -= 1
-        return min(wait, longest) * (1 - self.jitter * random.random())  # noqa: S311 - a wait is no secret
+        return grown(
+            attempt,
+            first=_seconds(self.initial_interval),
+            factor=self.multiplier,
+            longest=_seconds(self.max_interval),
+            jitter=self.jitter,
+        )
 
     def allows(self, attempt: int, error: BaseException) -> bool:
         """Whether another attempt follows attempt number `attempt`, counted from 1, that failed with an error."""

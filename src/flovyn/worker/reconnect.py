@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from flovyn.definitions.backoff import grown
 from flovyn.errors import ConfigurationError, UsageError
 
 __all__ = ["ExponentialReconnect", "FixedReconnect", "NoReconnect", "Outage", "ReconnectStrategy", "next_wait"]
@@ -118,12 +118,8 @@ class ExponentialReconnect:
     def __call__(self, outage: Outage, /) -> float | None:
         if _used_up(outage, self.max_attempts):
             return None
-        wait, left = float(self.initial), outage.attempt - 1
-        # Not `factor ** attempt`: an outage of a night has an attempt whose power no float can hold.
-        while left > 0 and wait < self.maximum and self.factor > 1:
-            wait *= self.factor
-            left -= 1
-        return min(wait, float(self.maximum)) * (1 - self.jitter * random.random())  # noqa: S311 - a wait is no secret
+        first, longest = float(self.initial), float(self.maximum)
+        return grown(outage.attempt, first=first, factor=self.factor, longest=longest, jitter=self.jitter)
 
 
 def next_wait(strategy: ReconnectStrategy, outage: Outage) -> float:
