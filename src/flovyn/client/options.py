@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final, TypedDict, cast
 
+from flovyn.definitions.limits import LARGEST_PRIORITY, LONGEST_KEY, LONGEST_TTL, SHORTEST_TTL
 from flovyn.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -27,17 +28,9 @@ __all__ = [
     "as_timedelta",
     "check_metadata",
     "check_queue",
-    "whole_milliseconds",
-    "whole_seconds",
 ]
 
-# The platform's own limits: one that is exceeded is better told here than refused there.
-_LONGEST_KEY: Final = 255
 _LONGEST_VERSION: Final = 255
-_SHORTEST_TTL: Final = timedelta(seconds=1)
-_LONGEST_TTL: Final = timedelta(days=30)
-# What a signed field of 32 bits holds.
-_LARGEST_PRIORITY: Final = timedelta(seconds=2**31 - 1)
 
 
 class ConnectOptions(TypedDict, total=False):
@@ -87,17 +80,17 @@ class StartOptions:
         check_metadata(self.metadata)
         if self.version is not None and not 0 < len(self.version) <= _LONGEST_VERSION:
             raise ConfigurationError(f"a version has 1 to {_LONGEST_VERSION} characters, not {len(self.version)}")
-        if self.priority is not None and abs(self.priority) > _LARGEST_PRIORITY:
-            raise ConfigurationError(f"priority must be within {_LARGEST_PRIORITY} of 0, not {self.priority}")
+        if self.priority is not None and abs(self.priority) > LARGEST_PRIORITY:
+            raise ConfigurationError(f"priority must be within {LARGEST_PRIORITY} of 0, not {self.priority}")
         key, ttl = self.idempotency_key, self.idempotency_key_ttl
-        if key is not None and not 0 < len(key) <= _LONGEST_KEY:
-            raise ConfigurationError(f"an idempotency key has 1 to {_LONGEST_KEY} characters, not {len(key)}")
+        if key is not None and not 0 < len(key) <= LONGEST_KEY:
+            raise ConfigurationError(f"an idempotency key has 1 to {LONGEST_KEY} characters, not {len(key)}")
         if ttl is None:
             return
         if key is None:
             raise ConfigurationError("idempotency_key_ttl means nothing without an idempotency_key")
-        if not _SHORTEST_TTL <= ttl <= _LONGEST_TTL:
-            raise ConfigurationError(f"idempotency_key_ttl must be from {_SHORTEST_TTL} to {_LONGEST_TTL}, not {ttl}")
+        if not SHORTEST_TTL <= ttl <= LONGEST_TTL:
+            raise ConfigurationError(f"idempotency_key_ttl must be from {SHORTEST_TTL} to {LONGEST_TTL}, not {ttl}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,13 +155,3 @@ def check_metadata(metadata: object) -> None:
     for key, value in cast("Mapping[object, object]", metadata).items():
         if not isinstance(key, str) or not isinstance(value, str):
             raise ConfigurationError(f"metadata is a mapping of texts to texts; {key!r}: {value!r} is not")
-
-
-def whole_seconds(time: timedelta) -> int:
-    """Rounded up: a key must not die before its time."""
-    return -(-time // timedelta(seconds=1))
-
-
-def whole_milliseconds(time: timedelta) -> int:
-    """Rounded up: a limit must not come before its time."""
-    return -(-time // timedelta(milliseconds=1))

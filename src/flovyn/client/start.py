@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
 
 from flovyn.client.handle import SignalledStart, WorkflowHandle
 from flovyn.client.handlers import written_signal
-from flovyn.client.options import whole_seconds
 from flovyn.definitions import definition_of
+from flovyn.definitions.durations import whole_seconds
 from flovyn.errors import ConfigurationError, UsageError
 from flovyn.wire import methods
 from flovyn.wire.messages.flovyn import v1 as pb
@@ -48,7 +48,7 @@ class Starter:
             priority_seconds=_priority(definition, options),
             workflow_version=options.version or definition.version or None,
             idempotency_key=options.idempotency_key,
-            idempotency_key_ttl_seconds=_ttl(options),
+            idempotency_key_ttl_seconds=whole_seconds(options.idempotency_key_ttl),
         )
         calls = self._gateway.calls
         call = calls.once if options.idempotency_key is None else calls.repeatedly
@@ -141,7 +141,7 @@ class SignalStarter:
             metadata=dict(options.metadata),
             signal_name=name,
             signal_value=data,
-            idempotency_key_ttl_seconds=_ttl(options),
+            idempotency_key_ttl_seconds=whole_seconds(options.idempotency_key_ttl),
         )
         reply = await self._gateway.calls.once(methods.SIGNAL_WITH_START_WORKFLOW, request)
         handle = WorkflowHandle(self._gateway, reply.workflow_execution_id, definition)
@@ -164,8 +164,4 @@ def _queue(definition: Workflow[..., Any], options: StartOptions) -> str:
 
 def _priority(definition: Workflow[..., Any], options: StartOptions) -> int:
     priority = options.priority if definition.priority is None else definition.priority
-    return 0 if priority is None else whole_seconds(priority)
-
-
-def _ttl(options: StartOptions) -> int | None:
-    return None if options.idempotency_key_ttl is None else whole_seconds(options.idempotency_key_ttl)
+    return whole_seconds(priority) or 0

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, cast
 import msgspec
 
 from flovyn.client.descriptions import TaskAttempt, TaskDescription, TaskLogLine, TaskSummary
-from flovyn.client.options import whole_milliseconds, whole_seconds
 from flovyn.client.pages import Pages
 from flovyn.client.pauses import Outage
 from flovyn.client.rest import part
 from flovyn.client.retries import passes
 from flovyn.client.texts import told
+from flovyn.definitions.durations import whole_milliseconds, whole_seconds
 from flovyn.errors import AlreadyExists, TaskCancelled
 from flovyn.wire import methods
 from flovyn.wire.messages.flovyn import v1 as pb
@@ -143,7 +143,6 @@ class Tasks:
         return made.id
 
     async def _submit_now(self, task: Task[..., Any], data: bytes, options: SubmitOptions) -> str:
-        limit, ttl = task.schedule_to_close, task.idempotency_key_ttl
         request = pb.SubmitTaskRequest(
             org_id=self._org_id,
             kind=task.kind,
@@ -151,9 +150,9 @@ class Tasks:
             queue=options.queue if task.queue is None else task.queue,
             metadata=dict(options.metadata),
             max_retries=_RETRIES if task.retry is None else 0,
-            timeout_ms=0 if limit is None else whole_milliseconds(limit),
+            timeout_ms=whole_milliseconds(task.schedule_to_close) or 0,
             idempotency_key=task.idempotency_key,
-            idempotency_key_ttl_seconds=None if ttl is None else whole_seconds(ttl),
+            idempotency_key_ttl_seconds=whole_seconds(task.idempotency_key_ttl),
         )
         call = self._calls.once if task.idempotency_key is None else self._calls.repeatedly
         return (await call(methods.SUBMIT_TASK, request)).task_execution_id

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from datetime import timedelta
-from typing import Final, Literal, TypeAlias, get_args
+from typing import Literal, TypeAlias, get_args
 
+from flovyn.definitions.limits import LARGEST_PRIORITY, LONGEST_KEY, LONGEST_TTL, SHORTEST_TTL
 from flovyn.errors import DefinitionError
 
 __all__ = ["OnCancel", "check_key", "check_on_cancel", "check_text", "duration", "signed_duration"]
@@ -13,12 +14,6 @@ __all__ = ["OnCancel", "check_key", "check_on_cancel", "check_text", "duration",
 OnCancel: TypeAlias = Literal["request", "wait", "abandon"]
 """What becomes of a task or a child whose scope is cancelled: `request` asks it to end and goes on at once, `wait` asks
 and stays until it has ended, `abandon` leaves it alone."""
-
-_LONGEST_KEY: Final = 255
-_SHORTEST_TTL: Final = timedelta(seconds=1)
-_LONGEST_TTL: Final = timedelta(days=30)
-# What a signed field of 32 bits holds.
-_LONGEST: Final = timedelta(seconds=2**31 - 1)
 
 
 def duration(where: str, option: str, value: timedelta | float | None) -> timedelta | None:
@@ -45,8 +40,8 @@ def signed_duration(where: str, option: str, value: timedelta | float | None) ->
     if value is None:
         return None
     seconds = _seconds(where, option, value)
-    if not abs(seconds) <= _LONGEST.total_seconds():
-        msg = f"{where}: {option}={value!r} has to be a number of seconds within {_LONGEST.total_seconds():.0f}"
+    if not abs(seconds) <= LARGEST_PRIORITY.total_seconds():
+        msg = f"{where}: {option}={value!r} has to be a number of seconds within {LARGEST_PRIORITY.total_seconds():.0f}"
         raise DefinitionError(msg)
     return timedelta(seconds=seconds)
 
@@ -57,16 +52,16 @@ def check_key(where: str, key: str | None, ttl: timedelta | None) -> None:
     Raises:
         DefinitionError: The key is empty or too long, or its time to live is out of range or without a key.
     """
-    if key is not None and not 0 < len(key) <= _LONGEST_KEY:
-        msg = f"{where}: an idempotency_key has 1 to {_LONGEST_KEY} characters, not {len(key)}"
+    if key is not None and not 0 < len(key) <= LONGEST_KEY:
+        msg = f"{where}: an idempotency_key has 1 to {LONGEST_KEY} characters, not {len(key)}"
         raise DefinitionError(msg)
     if ttl is None:
         return
     if key is None:
         msg = f"{where}: idempotency_key_ttl={ttl!r} means nothing without an idempotency_key"
         raise DefinitionError(msg)
-    if not _SHORTEST_TTL <= ttl <= _LONGEST_TTL:
-        msg = f"{where}: idempotency_key_ttl={ttl!r} has to be from {_SHORTEST_TTL} to {_LONGEST_TTL}"
+    if not SHORTEST_TTL <= ttl <= LONGEST_TTL:
+        msg = f"{where}: idempotency_key_ttl={ttl!r} has to be from {SHORTEST_TTL} to {LONGEST_TTL}"
         raise DefinitionError(msg)
 
 

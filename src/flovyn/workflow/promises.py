@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, final
 
 from flovyn.definitions import Promise
+from flovyn.definitions.durations import whole_milliseconds, whole_seconds
 from flovyn.errors import PayloadError
 from flovyn.replay.waits import waits_for_promise
 from flovyn.workflow.failures import promise_error
-from flovyn.workflow.scheduling import milliseconds, whole_seconds
 from flovyn.workflow.waiting import begin, enter, settled
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def create_promise(
     codec = typed.codec  # a type that cannot be read is told here, not when somebody has resolved it
     record = execution.promises.create(
         typed.name,
-        timeout_ms=milliseconds(expires_after),
+        timeout_ms=whole_milliseconds(expires_after),
         idempotency_key=idempotency_key,
         idempotency_key_ttl_seconds=whole_seconds(idempotency_key_ttl),
     )

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from flovyn.definitions import definition_of, task_of
+from flovyn.definitions.durations import whole_milliseconds, whole_seconds
 from flovyn.replay.waits import waits_for_child, waits_for_task
 from flovyn.workflow.failures import child_error, task_error
 from flovyn.workflow.handles import ChildHandle, TaskHandle
@@ -16,23 +16,10 @@ if TYPE_CHECKING:
     from flovyn.replay import Execution
     from flovyn.replay.children import Child
 
-__all__ = ["begin_child", "begin_task", "milliseconds", "run_child", "run_task", "whole_seconds"]
+__all__ = ["begin_child", "begin_task", "run_child", "run_task"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-_MILLISECOND: Final = timedelta(milliseconds=1)
-_SECOND: Final = timedelta(seconds=1)
-
-
-def milliseconds(time: timedelta | None) -> int | None:
-    """Rounded up, as all times here are: half a millisecond is not no time at all."""
-    return None if time is None else -(-time // _MILLISECOND)
-
-
-def whole_seconds(time: timedelta | None) -> int | None:
-    """Likewise."""
-    return None if time is None else -(-time // _SECOND)
 
 
 async def run_task(execution: Execution, target: AnyTask[P, R], args: Any, kwargs: Any) -> R:
@@ -68,7 +55,7 @@ def _schedule(execution: Execution, task: Task[..., Any], args: Any, kwargs: Any
         task.kind,
         task.encode_input(args, kwargs),
         queue=task.queue,
-        timeout_ms=milliseconds(task.schedule_to_close),
+        timeout_ms=whole_milliseconds(task.schedule_to_close),
         priority_seconds=whole_seconds(task.priority),
         idempotency_key=task.idempotency_key,
         idempotency_key_ttl_seconds=whole_seconds(task.idempotency_key_ttl),
