@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from flovyn.errors import UsageError
 from flovyn.wire.http2.failure import StreamFailed
+from flovyn.wire.replies import Replies
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from flovyn.wire.call import Call
     from flovyn.wire.caller import Caller
     from flovyn.wire.http2.stream import Headers
@@ -23,57 +19,22 @@ __all__ = ["ServerStream"]
 R = TypeVar("R")
 
 
-class ServerStream(AbstractAsyncContextManager[AsyncIterator[R]], AsyncIterator[R]):
-    """The block and its iterator. A class, not a generator: no cancel scope may be held while the user's code runs."""
+class ServerStream(Replies[R]):
+    """Its answer, over a network: the call is made again if the server certainly has not acted on it."""
 
     def __init__(self, caller: Caller, tally: Tally, method: Method[Any, R], data: bytes, headers: Headers) -> None:
+        super().__init__(tally)
         self._caller = caller
-        self._tally = tally
         self._method = method
         self._data = data
         self._headers = headers
         self._call: Call[Any, R] | None = None
         self._attempt = 0
         self._begun = False
-        self._complete = False
-        self._error: Exception | None = None
 
-    async def __aenter__(self) -> AsyncIterator[R]:
-        if self._attempt:
-            raise UsageError("a stream can be entered only once; make another call")
-        self._tally.__enter__()
-        try:
-            await self._send()
-        except BaseException as error:
-            self._tally.__exit__(type(error), error, None)
-            raise
-        return self
-
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._close()
-        if self._error is not None:
-            self._tally.failed += 1
-        elif self._complete:
-            self._tally.succeeded += 1
-        else:
-            self._tally.cancelled += 1
-
-    async def __anext__(self) -> R:
-        if self._complete or self._error is not None:
-            raise StopAsyncIteration
-        if self._call is None:
-            raise UsageError("read a stream inside its `async with` block")
-        try:
-            message = await self._receive()
-        except Exception as error:
-            self._error = error
-            raise
-        if message is None:
-            self._complete = True
-            raise StopAsyncIteration
-        return message
+    @property
+    def _is_open(self) -> bool:
+        return self._call is not None
 
     async def _receive(self) -> R | None:
         while True:
@@ -88,12 +49,11 @@ class ServerStream(AbstractAsyncContextManager[AsyncIterator[R]], AsyncIterator[
                 call.explain()
                 self._close(failure)
                 await self._caller.consider(failure, self._method, self._attempt, repeatable=not self._begun)
-                await self._send()
+                await self._begin()
             else:
                 return message
 
-    async def _send(self) -> None:
-        """Sends the request, again if the server certainly has not acted on it."""
+    async def _begin(self) -> None:
         while True:
             self._attempt += 1
             try:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self, TypeVar
 
 import anyio.lowlevel
@@ -15,11 +13,13 @@ from flovyn.wire.endpoint import Endpoint
 from flovyn.wire.metadata import readable_metadata
 from flovyn.wire.options import ChannelOptions, ChannelStatistics
 from flovyn.wire.pump import RequestPump
+from flovyn.wire.replies import Replies
 from flovyn.wire.tally import Tally
 from flovyn.wire.transport import NO_METADATA, Reply
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, Callable, Mapping
+    from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
+    from contextlib import AbstractAsyncContextManager
     from types import TracebackType
 
     from flovyn.wire.transport import Method
@@ -163,58 +163,27 @@ class MemoryChannel:
             connection.lose(reason)
 
 
-class _Replies(AbstractAsyncContextManager[AsyncIterator[R]], AsyncIterator[R]):
-    """The block and its iterator."""
+class _Replies(Replies[R]):
+    """The answer to a call in memory."""
 
     def __init__(self, begin: Callable[[], MemoryCall[Any, R]], data: bytes, tally: Tally) -> None:
-        self._begin = begin
+        super().__init__(tally)
+        self._make = begin
         self._data = data
-        self._tally = tally
         self._call: MemoryCall[Any, R] | None = None
-        self._entered = False
-        self._complete = False
-        self._error: Exception | None = None
 
-    async def __aenter__(self) -> AsyncIterator[R]:
-        if self._entered:
-            raise UsageError("a stream can be entered only once; make another call")
-        self._entered = True
-        self._tally.__enter__()
-        try:
-            call = self._call = self._begin()
-            call.send_nowait(self._data)
-            await anyio.lowlevel.checkpoint()
-        except BaseException as error:
-            self._close()
-            self._tally.__exit__(type(error), error, None)
-            raise
-        return self
+    @property
+    def _is_open(self) -> bool:
+        return self._call is not None
 
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._close()
-        if self._error is not None:
-            self._tally.failed += 1
-        elif self._complete:
-            self._tally.succeeded += 1
-        else:
-            self._tally.cancelled += 1
+    async def _begin(self) -> None:
+        call = self._call = self._make()
+        call.send_nowait(self._data)
+        await anyio.lowlevel.checkpoint()
 
-    async def __anext__(self) -> R:
-        if self._complete or self._error is not None:
-            raise StopAsyncIteration
-        if self._call is None:
-            raise UsageError("read a stream inside its `async with` block")
-        try:
-            message = await self._call.next_reply()
-        except Exception as error:
-            self._error = error
-            raise
-        if message is None:
-            self._complete = True
-            raise StopAsyncIteration
-        return message
+    async def _receive(self) -> R | None:
+        assert self._call is not None
+        return await self._call.next_reply()
 
     def _close(self) -> None:
         call, self._call = self._call, None
