@@ -34,6 +34,29 @@ TaskStatus: TypeAlias = Literal["PENDING", "RUNNING", "COMPLETED", "FAILED", "CA
 
 
 @dataclass(frozen=True, kw_only=True)
+class Described(Generic[R_co]):
+    """What goes into work and comes out of it, read when it is asked for."""
+
+    input_data: bytes = field(repr=False)
+    output_data: bytes | None = field(repr=False)
+    decode: Callable[[bytes], R_co] = field(repr=False, compare=False)
+
+    @property
+    def input(self) -> Any:
+        """What it was begun with, as plain JSON data."""
+        return serde.decode(self.input_data, Any)
+
+    @property
+    def output(self) -> R_co | None:
+        """What it returned; None unless it has completed.
+
+        Raises:
+            PayloadError: It does not fit the work's declared type.
+        """
+        return None if self.output_data is None else self.decode(self.output_data)
+
+
+@dataclass(frozen=True, kw_only=True)
 class WorkflowSummary:
     """A workflow as lists show it, without its payloads.
 
@@ -88,7 +111,7 @@ class WorkflowRetry:
 
 
 @dataclass(frozen=True, kw_only=True)
-class WorkflowDescription(WorkflowSummary, Generic[R_co]):
+class WorkflowDescription(WorkflowSummary, Described[R_co]):
     """All that the server tells of a workflow.
 
     Attributes:
@@ -102,23 +125,6 @@ class WorkflowDescription(WorkflowSummary, Generic[R_co]):
     metadata: dict[str, str]
     retries: tuple[WorkflowRetry, ...]
     updated_at: datetime | None
-    input_data: bytes = field(repr=False)
-    output_data: bytes | None = field(repr=False)
-    decode: Callable[[bytes], R_co] = field(repr=False, compare=False)
-
-    @property
-    def input(self) -> Any:
-        """What it was started with, as plain JSON data."""
-        return serde.decode(self.input_data, Any)
-
-    @property
-    def output(self) -> R_co | None:
-        """What it returned; None unless it has completed.
-
-        Raises:
-            PayloadError: It does not fit the workflow's declared type.
-        """
-        return None if self.output_data is None else self.decode(self.output_data)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,7 +165,7 @@ class TaskSummary:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TaskDescription(TaskSummary, Generic[R_co]):
+class TaskDescription(TaskSummary, Described[R_co]):
     """All that the server tells of a task that stands alone.
 
     Attributes:
@@ -169,23 +175,6 @@ class TaskDescription(TaskSummary, Generic[R_co]):
 
     progress: float | None
     progress_details: str | None
-    input_data: bytes = field(repr=False)
-    output_data: bytes | None = field(repr=False)
-    decode: Callable[[bytes], R_co] = field(repr=False, compare=False)
-
-    @property
-    def input(self) -> Any:
-        """What it was submitted with, as plain JSON data."""
-        return serde.decode(self.input_data, Any)
-
-    @property
-    def output(self) -> R_co | None:
-        """What it returned; None unless it has completed.
-
-        Raises:
-            PayloadError: It does not fit the task's declared type.
-        """
-        return None if self.output_data is None else self.decode(self.output_data)
 
 
 @dataclass(frozen=True, kw_only=True)
