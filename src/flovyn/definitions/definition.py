@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from flovyn.serde import Codec
 
-__all__ = ["Definition", "Identity", "Payloads", "identify"]
+__all__ = ["Definition", "Identity", "Payloads", "attach", "attached", "identify"]
 
 P = ParamSpec("P")
 # Covariant, so that a task of a str fits where a task of an object is asked for.
@@ -175,3 +175,17 @@ def identify(
         raise DefinitionError(msg)
     description = inspect.getdoc(target) or "" if description is None else description
     return Identity(kind, name, description, tuple(tags))
+
+
+def attach(target: Any, attribute: str, definition: Definition[..., Any]) -> Any:
+    """What a decorator returns: a class stays itself, its definition with it; a function becomes its definition."""
+    if not isinstance(target, type):
+        return definition
+    setattr(target, attribute, definition)
+    return target
+
+
+def attached(target: object, attribute: str) -> object:
+    """The definition that a class has with it, if it has one; whatever is no class is returned as it is."""
+    # Not by getattr: a class does not become a definition by having one for a base.
+    return vars(target).get(attribute) if isinstance(target, type) else target

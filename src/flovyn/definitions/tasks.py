@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeAlias, TypeVar, cast, overload
 
 from flovyn.definitions.annotations import names_of_caller
-from flovyn.definitions.definition import Definition, identify
+from flovyn.definitions.definition import Definition, attach, attached, identify
 from flovyn.definitions.options import (
     OnCancel,
     check_key,
@@ -267,10 +267,7 @@ def task(  # noqa: PLR0913 - options by keyword, each with a default
             parameters=code.parameters,
             in_thread=code.in_thread,
         )
-        if not isinstance(target, type):
-            return definition
-        setattr(target, _DEFINITION, definition)
-        return target
+        return attach(target, _DEFINITION, definition)
 
     return decorate if target is None else decorate(target, names_of_caller(1))
 
@@ -291,9 +288,7 @@ def task_of(task: AnyTask[P, R]) -> Task[P, R]:
         >>> task_of(Resize).options(queue="gpu").queue
         'gpu'
     """
-    target: object = task
-    # Not by getattr: a class does not become a task by having one for a base.
-    definition = vars(target).get(_DEFINITION) if isinstance(target, type) else target
+    definition = attached(task, _DEFINITION)
     if not isinstance(definition, Task):
         raise DefinitionError(f"{task!r} is no task: decorate the function or the class itself with @task")
     return cast("Task[P, R]", definition)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeAli
 
 from flovyn.definitions.annotations import names_of_caller
 from flovyn.definitions.classes import ClassParts, class_site, parts_of, program_of
-from flovyn.definitions.definition import Definition, identify
+from flovyn.definitions.definition import Definition, attach, attached, identify
 from flovyn.definitions.names import checked_name
 from flovyn.definitions.options import OnCancel, check_on_cancel, check_text, signed_duration
 from flovyn.definitions.signature import Form, Signature, site
@@ -199,10 +199,7 @@ def workflow(
             cancellable=cancellable,
             queue=queue,
         )
-        if parts is None:
-            return definition
-        setattr(target, _DEFINITION, definition)
-        return target
+        return attach(target, _DEFINITION, definition)
 
     return decorate if target is None else decorate(target, names_of_caller(1))
 
@@ -223,9 +220,7 @@ def definition_of(workflow: AnyWorkflow[P, R]) -> Workflow[P, R]:
         >>> definition_of(Cart).kind
         'cart'
     """
-    target: object = workflow
-    # Not by getattr: a class does not become a workflow by having one for a base.
-    definition = vars(target).get(_DEFINITION) if isinstance(target, type) else target
+    definition = attached(workflow, _DEFINITION)
     if not isinstance(definition, Workflow):
         raise DefinitionError(f"{workflow!r} is no workflow: decorate the function or the class itself with @workflow")
     return cast("Workflow[P, R]", definition)
