@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
 from flovyn.errors import InvalidArgument
 from flovyn.server.engine import TaskWanted
-from flovyn.server.rpc.asking import MORE_METADATA, number
-from flovyn.server.shell import CLAIM_METADATA
+from flovyn.server.rpc.asking import work
 from flovyn.wire import methods
 from flovyn.wire.messages.flovyn import v1 as pb
 from flovyn.wire.methods import Empty
@@ -53,17 +51,11 @@ class _Tasks:
     async def poll(self, call: Call, request: pb.PollTaskRequest) -> pb.PollTaskResponse:
         caller = self._shell.caller(call, org_id=request.org_id)
         poller = self._engine.workers.poller(caller, "task", worker_id=request.worker_id, queue=request.queue)
-        more = number(MORE_METADATA, call.metadata.get(MORE_METADATA, "0"))
-        source = self._engine.tasks
-        claimed = await self._shell.poll(caller, poller, request.timeout_seconds, source, at_most=1 + more)
+        claimed = await work(self._shell, call, caller, poller, request.timeout_seconds, self._engine.tasks)
         if not claimed:
             return pb.PollTaskResponse()
-        call.reply_metadata[CLAIM_METADATA] = claimed[0].token
-        call.undelivered = partial(self._shell.take_back, source, claimed)
-        first, *others = map(_info, claimed)
-        for info, one in zip(others, claimed[1:], strict=True):
-            info.claim = one.token
-        return pb.PollTaskResponse(task=first, more=others)
+        more = [_info(one, claim=one.token) for one in claimed[1:]]
+        return pb.PollTaskResponse(task=_info(claimed[0]), more=more)
 
     async def complete(self, call: Call, request: pb.CompleteTaskRequest) -> Empty:
         caller = self._shell.caller(call)
@@ -86,7 +78,7 @@ class _Tasks:
         return Empty()
 
 
-def _info(claimed: ClaimedTask) -> pb.TaskExecutionInfo:
+def _info(claimed: ClaimedTask, *, claim: str = "") -> pb.TaskExecutionInfo:
     task = claimed.task
     return pb.TaskExecutionInfo(
         task_execution_id=task.id,
@@ -95,6 +87,7 @@ def _info(claimed: ClaimedTask) -> pb.TaskExecutionInfo:
         workflow_execution_id=claimed.run_id,
         execution_count=task.execution_count,
         queue=task.queue,
+        claim=claim,
     )
 
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from flovyn.errors import Unimplemented
 from flovyn.server.engine import Start
-from flovyn.server.rpc.asking import MORE_METADATA, number
-from flovyn.server.shell import CLAIM_METADATA
+from flovyn.server.rpc.asking import number, work
 from flovyn.wire import methods
 from flovyn.wire.messages.flovyn import v1 as pb
 from flovyn.wire.methods import Empty
@@ -77,7 +75,7 @@ class _Workflows:
 
     async def poll(self, call: Call, request: pb.PollRequest) -> pb.PollResponse:
         caller = self._shell.caller(call, org_id=request.org_id)
-        at_most = number(_HISTORY, call.metadata.get(_HISTORY, "0"))
+        at_most = number(call, _HISTORY)
         poller = self._engine.workers.poller(
             caller,
             "workflow",
@@ -85,19 +83,14 @@ class _Workflows:
             queue=request.queue,
             kinds=request.workflow_capabilities,
         )
-        more = number(MORE_METADATA, call.metadata.get(MORE_METADATA, "0"))
-        source = self._engine.workflows
-        claimed = await self._shell.poll(caller, poller, request.timeout_seconds, source, at_most=1 + more)
+        claimed = await work(self._shell, call, caller, poller, request.timeout_seconds, self._engine.workflows)
         if not claimed:
             return pb.PollResponse()
-        call.reply_metadata[CLAIM_METADATA] = claimed[0].token
-        call.undelivered = partial(self._shell.take_back, source, claimed)
-        first, *others = [self._execution(caller, one, at_most) for one in claimed]
-        for execution, one in zip(others, claimed[1:], strict=True):
-            execution.claim = one.token
-        return pb.PollResponse(workflow_execution=first, more=others)
+        first = self._execution(caller, claimed[0], at_most)
+        more = [self._execution(caller, one, at_most, claim=one.token) for one in claimed[1:]]
+        return pb.PollResponse(workflow_execution=first, more=more)
 
-    def _execution(self, caller: Caller, claimed: ClaimedRun, at_most: int) -> pb.WorkflowExecution:
+    def _execution(self, caller: Caller, claimed: ClaimedRun, at_most: int, *, claim: str = "") -> pb.WorkflowExecution:
         run = claimed.run
         history, after = self._engine.workflows.news(caller, claimed, at_most=at_most) if at_most else (b"", 0)
         return pb.WorkflowExecution(
@@ -113,6 +106,7 @@ class _Workflows:
             workflow_task_time_millis=claimed.time_ms,
             history=history,
             history_after=after,
+            claim=claim,
         )
 
     async def events(self, call: Call, request: pb.GetEventsRequest) -> bytes:
@@ -120,7 +114,7 @@ class _Workflows:
         wait = call.metadata.get(_WAIT)
         if wait is not None:
             call.reply_metadata[_WAIT] = wait
-            if seconds := number(_WAIT, wait):
+            if seconds := number(call, _WAIT):
                 await self._shell.ending(caller, request.workflow_execution_id, seconds)
         return self._engine.workflows.events(caller, request.workflow_execution_id)
 
