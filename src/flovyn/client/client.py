@@ -80,7 +80,14 @@ class Client:
         self._queue = queue
         self._dial = dial or (lambda: nullcontext(transport))
         self._gateway = open_gateway(
-            transport, org_id=self._org_id, queue=queue, codecs=self._codecs, rest=rest, retry=retry, watch=watch
+            self._transport,
+            bare=transport,
+            org_id=self._org_id,
+            queue=queue,
+            codecs=self._codecs,
+            rest=rest,
+            retry=retry,
+            watch=watch,
         )
         self._starter = Starter(self._gateway, StartOptions(queue=queue))
         self._submitter = Submitter(self._gateway, SubmitOptions(queue=queue))

@@ -16,7 +16,6 @@ from flovyn.client.retries import CALLS
 from flovyn.client.signals import Signals
 from flovyn.client.tasks import Tasks
 from flovyn.client.watch import Watch
-from flovyn.wire.payload_transport import PayloadTransport
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,6 +30,7 @@ __all__ = ["open_gateway"]
 def open_gateway(
     transport: Transport,
     *,
+    bare: Transport,
     org_id: str,
     queue: str,
     codecs: CodecChain,
@@ -38,12 +38,11 @@ def open_gateway(
     retry: RetryPolicy | None,
     watch: Callable[[Calls, CodecChain], Watch] | None,
 ) -> Gateway:
-    """Everything that can be asked of a server; see `Client` for the arguments."""
+    """Everything that can be asked of a server; see `Client` for the arguments. `bare` leaves payloads as they are."""
     policy = CALLS if retry is None else retry
-    undecoded = Calls(transport, policy)
-    calls = Calls(PayloadTransport(transport, codecs), policy) if codecs.names else undecoded
+    calls = Calls(transport, policy)
     rest = Rest(Http(), None, org_id, Fixed(None), policy) if rest is None else rest
-    watcher = (Watch if watch is None else watch)(undecoded, codecs)
+    watcher = (Watch if watch is None else watch)(Calls(bare, policy), codecs)
     return Gateway(
         org_id=org_id,
         calls=calls,
