@@ -137,7 +137,10 @@ def test_reports_as_json(flovyn: Flovyn) -> None:
     ("arguments", "text"),
     [
         (("shop:greet",), "there is nothing to replay: name histories (--history) or executions (--execution)"),
-        (("shop:greet", "--execution", RUN), "--execution needs to know the organisation: --org-id, or FLOVYN_ORG_ID"),
+        (
+            ("shop:greet", "--execution", RUN),
+            "--execution needs to know the organisation: --org-id, or FLOVYN_ORG_ID, or a profile (FLOVYN_PROFILE)\n",
+        ),
         (("shop:greet", "--history", "empty"), "there is no *.json in the directory 'empty'"),
         (("shop", "--history", "x"), "'shop' does not say where it is: write it as shop.orders:place_order"),
         (("shop:gone", "--history", "x"), "'shop:gone' cannot be had: AttributeError: module 'shop' has no attribute"),
@@ -182,3 +185,25 @@ def test_executions_are_read_from_the_server(flovyn: Flovyn, tmp_path: Path) -> 
         code, out, err = flovyn("replay", "later:greet", *there, "--execution", run)
     assert (code, err) == (1, "")
     assert "Operation name mismatch at sequence 0: expected 'greet', got 'salute'" in out
+
+
+def profile(**keys: str) -> str:
+    return "[profiles.default]\n" + "".join(f"{key} = {value!r}\n" for key, value in keys.items())
+
+
+def test_a_profile_says_where_executions_are(flovyn: Flovyn, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """All that it says: its key goes to no other server."""
+    file = tmp_path / "profiles.toml"
+    monkeypatch.delenv("FLOVYN_SERVER_URL", raising=False)
+    with server_process("--db", ":memory:") as server:
+        run = anyio.run(live, server)
+        monkeypatch.setenv("FLOVYN_CONFIG_FILE", str(file))
+        file.write_text(profile(url=server.url, org_id=server.org_id, token=server.token))
+        said = flovyn("replay", "shop:greet", "--execution", run)
+        assert said == (0, f"equal: greet {run}: 1 activation\n1 equal\n", "")
+        file.write_text(profile(url="http://127.0.0.1:1", org_id=OTHER, token="no key"))
+        there = ("--url", server.url, "--org-id", server.org_id, "--token", server.token)
+        assert flovyn("replay", "shop:greet", *there, "--execution", run) == said
+    file.write_text(profile(url=server.url))
+    text = "org_id is missing: pass org_id=... to connect, set FLOVYN_ORG_ID, or name a profile\n"
+    assert flovyn("replay", "shop:greet", "--execution", run) == (2, "", f"flovyn: {text}")

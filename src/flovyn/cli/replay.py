@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import sys
 from collections import Counter
 from pathlib import Path
@@ -13,6 +14,7 @@ import anyio
 import typer
 
 from flovyn.client import connect
+from flovyn.client.settings import PROFILE_VARIABLES
 from flovyn.definitions import definition_of
 from flovyn.errors import ConfigurationError, FlovynError
 from flovyn.testing import History, Replayer, Report
@@ -45,8 +47,14 @@ def replay(
         list[str] | None, typer.Option("--execution", help="The id of an execution on the server; may be repeated.")
     ] = None,
     url: Annotated[
-        str, typer.Option(envvar="FLOVYN_SERVER_URL", show_envvar=True, help="The server that --execution asks.")
-    ] = "http://localhost:9090",
+        str | None,
+        typer.Option(
+            envvar="FLOVYN_SERVER_URL",
+            show_envvar=True,
+            help="The server that --execution asks.",
+            show_default="http://localhost:9090",
+        ),
+    ] = None,
     org: Annotated[
         str | None,
         typer.Option("--org-id", envvar="FLOVYN_ORG_ID", show_envvar=True, help="The organisation's UUID."),
@@ -73,8 +81,10 @@ def replay(
     given = [cast("PayloadCodec", codec) for name in codecs or [] for codec in _listed(name)]
     found: list[History | Report] = anyio.run(_read_all, _files(histories or []), given)
     if executions:
-        if org is None:
-            raise ConfigurationError("--execution needs to know the organisation: --org-id, or FLOVYN_ORG_ID")
+        if org is None and not any(map(os.environ.get, PROFILE_VARIABLES)):
+            raise ConfigurationError(
+                "--execution needs to know the organisation: --org-id, or FLOVYN_ORG_ID, or a profile (FLOVYN_PROFILE)"
+            )
         found += anyio.run(_fetch, executions, url, org, token, given)
     reports = [replayer.replay(one) if isinstance(one, History) else one for one in found]
     if as_json:
@@ -127,7 +137,7 @@ async def _read(path: Path, codecs: list[PayloadCodec]) -> History | Report:
 
 
 async def _fetch(
-    executions: list[str], url: str, org: str, token: str | None, codecs: list[PayloadCodec]
+    executions: list[str], url: str | None, org: str | None, token: str | None, codecs: list[PayloadCodec]
 ) -> list[History | Report]:
     found: list[History | Report] = []
     async with connect(url, org_id=org, token=token, codecs=codecs) as client:

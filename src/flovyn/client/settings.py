@@ -15,7 +15,7 @@ from flovyn.errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Settings", "settled"]
+__all__ = ["PROFILE_VARIABLES", "Settings", "settled"]
 
 T = TypeVar("T")
 
@@ -40,6 +40,9 @@ _OAUTH2_VARIABLES: Final = {
 }
 _PROFILE_VARIABLE: Final = "FLOVYN_PROFILE"
 _FILE_VARIABLE: Final = "FLOVYN_CONFIG_FILE"
+
+PROFILE_VARIABLES: Final = (_PROFILE_VARIABLE, _FILE_VARIABLE)
+"""With one of them set, a profile is read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
