@@ -111,6 +111,8 @@ def test_a_key_of_ones_own_comes_from_the_environment(tmp_path: Path) -> None:
         ),
         (("--dev", "--host", "0.0.0.0"), "flovyn: development mode listens only at addresses of this machine"),
         (("--dev", "--worker-timeout", "0"), "flovyn: worker_timeout is 0.0; it must be over 0"),
+        (("--dev", "--db", ""), "flovyn: a server needs a database file; `:memory:` keeps nothing\n"),
+        (("--dev", "--host", ""), "flovyn: development mode listens only at addresses of this machine, not at ''"),
         (("--dev", "--db", "/nowhere/flovyn.db"), "flovyn: cannot open the database file '/nowhere/flovyn.db'"),
     ],
 )

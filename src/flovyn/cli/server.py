@@ -8,7 +8,7 @@ import signal
 import sys
 from functools import partial
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
 import anyio
 import typer
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from flovyn.server import Server
 
 __all__ = ["server"]
+
+T = TypeVar("T")
 
 _HTTP_PORT: Final = 8000
 _GRPC_PORT: Final = 9090
@@ -93,8 +95,8 @@ def server(  # noqa: PLR0913, PLR0917 - Typer reads the options from here
     settings = load(config, os.environ)
     wait = settings.worker_timeout if worker_timeout is None else worker_timeout
     options: dict[str, Any] = {
-        "db": db or settings.db or "flovyn.db",
-        "host": host or settings.host or "127.0.0.1",
+        "db": _first(db, settings.db, "flovyn.db"),
+        "host": _first(host, settings.host, "127.0.0.1"),
         "grpc_port": _first(grpc_port, settings.grpc_port, _GRPC_PORT),
         "http_port": _http_port(http_port, settings.http_port, no_http=no_http),
         "dev": dev,
@@ -110,8 +112,9 @@ def server(  # noqa: PLR0913, PLR0917 - Typer reads the options from here
     anyio.run(partial(_serve, options), backend=backend.value, backend_options=loop)
 
 
-def _first(*ports: int | None) -> int | None:
-    return next((port for port in ports if port is not None), None)
+def _first(*values: T | None) -> T | None:
+    """What is given first, be it 0 or empty."""
+    return next((value for value in values if value is not None), None)
 
 
 def _http_port(option: int | None, setting: int | None, *, no_http: bool) -> int | None:
