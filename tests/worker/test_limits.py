@@ -18,6 +18,7 @@ from flovyn import (
     SyncTaskContext,
     TaskContext,
     UsageError,
+    Worker,
     WorkerStatistics,
     task,
 )
@@ -175,19 +176,26 @@ async def test_a_limit_may_be_hopeless() -> None:
     assert attempts == [1]
 
 
+async def refusal_heard(server: FakeServer, worker: Worker) -> None:
+    """Wait until a heartbeat of the one task was refused, and the worker has taken note: it makes no more."""
+    await server.until(lambda: server.seen("Heartbeat") and worker.statistics().internal_tasks == 4)
+
+
 async def test_what_is_not_cancellable_goes_on() -> None:
     server = FakeServer()
     server.refuse("Heartbeat", CANCELLED)
+    refused = anyio.Event()
     seen: list[Any] = []
 
     @task(cancellable=False)
     async def pays(ctx: TaskContext) -> None:
-        await server.until(lambda: server.seen("Heartbeat"))
-        await anyio.sleep(0.02)
+        await refused.wait()
         seen.append((ctx.is_cancelled, ctx.cancel_reason))
 
     async with working(server, pays, task_heartbeat_interval=0.01) as worker:
         server.offer("t1", "pays")
+        await refusal_heard(server, worker)
+        refused.set()
         await server.until(lambda: seen and worker.statistics().running_tasks == 0)
     assert seen == [(False, None)]
     # The server has no use for its outcome, and is not bothered with further heartbeats.
@@ -197,17 +205,19 @@ async def test_what_is_not_cancellable_goes_on() -> None:
 async def test_what_is_not_cancellable_makes_no_further_attempt_once_nobody_wants_it() -> None:
     server = FakeServer()
     server.refuse("Heartbeat", CANCELLED)
+    refused = anyio.Event()
     attempts: list[int] = []
 
     @task(cancellable=False, retry=RetryPolicy(initial_interval=0))
     async def pays(ctx: TaskContext) -> None:
         attempts.append(ctx.attempt)
-        await server.until(lambda: server.seen("Heartbeat"))
-        await anyio.sleep(0.02)
+        await refused.wait()
         raise ValueError("not yet")
 
     async with working(server, pays, task_heartbeat_interval=0.01) as worker:
         server.offer("t1", "pays")
+        await refusal_heard(server, worker)
+        refused.set()
         await server.until(lambda: attempts and worker.statistics().running_tasks == 0)
     assert (attempts, server.failed) == ([1], {})
 
@@ -374,8 +384,6 @@ async def test_a_thread_that_never_looks_is_abandoned_and_its_slot_returned(capl
 
 
 async def test_a_worker_ends_without_a_thread_that_does_not() -> None:
-    from flovyn import Worker
-
     server, deaf = FakeServer(), Deaf()
     try:
         worker = Worker(server.client(), tasks=[deaf.task], grace=0.01, abandon_after=0.02)
@@ -527,12 +535,13 @@ async def test_a_due_attempt_is_made_before_new_work_and_never_one_too_many() ->
 
 async def test_a_task_that_waits_for_a_slot_can_be_cancelled() -> None:
     server = FakeServer()
-    gate = anyio.Event()
+    again, gate = anyio.Event(), anyio.Event()
 
     @task(retry=RetryPolicy(max_attempts=2, initial_interval=0.01, jitter=0))
     async def flaky(ctx: TaskContext) -> None:
         if ctx.attempt == 1:
             raise ValueError("not yet")
+        again.set()
         await gate.wait()
 
     @task
@@ -541,7 +550,7 @@ async def test_a_task_that_waits_for_a_slot_can_be_cancelled() -> None:
     async with working(server, flaky, other, max_concurrent_tasks=1, task_heartbeat_interval=0.01) as worker:
         server.offer("t1", "flaky")
         await server.until(lambda: worker.statistics() == WorkerStatistics(0, 1, 1, 5))
-        await anyio.sleep(0.03)
+        await again.wait()
         server.offer("t2", "other")
         await server.until(lambda: worker.statistics().running_tasks == 2)
         server.answers["Heartbeat"] = refuse_second
@@ -558,8 +567,6 @@ async def refuse_second(request: Any) -> Any:
 
 @pytest.mark.parametrize("value", [-1.0, float("nan")])
 def test_seconds_that_cannot_work(value: float) -> None:
-    from flovyn import Worker
-
     @task
     async def nothing(ctx: TaskContext) -> None: ...
 
