@@ -17,6 +17,7 @@ from flovyn import (
     FailedPrecondition,
     FlovynError,
     InvalidArgument,
+    MalformedMessage,
     NotFound,
     PayloadTooLarge,
     ServerError,
@@ -30,6 +31,7 @@ from flovyn import (
     workflow,
 )
 from flovyn.client import Backoff
+from flovyn.replay import HistoryGap
 from flovyn.serde.codecs import CodecChain
 from flovyn.serde.envelope import parse_error
 from flovyn.wire import coding, methods
@@ -296,6 +298,26 @@ async def test_a_history_with_a_hole_is_read_again() -> None:
     server.hidden = 3
     await runs.execute(polled(), CLAIM)
     assert server.last() == [MARK, COMPLETE]
+
+
+async def test_a_hole_that_stays_is_named_and_the_run_held(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flovyn.worker.runs._REREAD_SECONDS", 0)
+    server = OneRun()
+    runs = executions(server)
+    await runs.execute(polled(), CLAIM)
+    runs.close()
+    del server.events[1]
+    server.reads.clear()
+    await runs.execute(polled(), CLAIM)
+    assert server.last() == [MARK, TIMER, SUSPEND]
+    assert len(server.reads) == 5
+    (error,) = [record.exc_info[1] for record in caplog.records if record.levelname == "ERROR" and record.exc_info]
+    hole = "history has event 3 after event 1"
+    assert str(error) == f"the history of workflow {polled().id} has a hole, however often it is read: {hole}"
+    assert isinstance(error, MalformedMessage)
+    assert (type(error.__cause__), str(error.__cause__)) == (HistoryGap, hole)
 
 
 async def test_a_kind_that_the_worker_does_not_know_is_held(caplog: pytest.LogCaptureFixture) -> None:

@@ -88,18 +88,25 @@ class Run:
             CodecError: A payload of it cannot be decoded here.
             DefinitionError: This worker does not know the kind.
         """
+        hole: HistoryGap | None = None
         for attempt in range(_REREADS):
             raw = (self._brought() if attempt == 0 else None) or await self._read()
             try:
                 execution = await self._continued(raw) or await self._rebuilt(raw)
             except HistoryGap as gap:
                 logger.warning("workflow %s: %s; reading it again", self.polled.id, gap)
+                hole = gap
                 self.drop()
                 await anyio.sleep(_REREAD_SECONDS)
             else:
                 self.applied = raw
                 return execution
-        raise MalformedMessage(f"the history of workflow {self.polled.id} has a hole, however often it is read")
+        try:
+            raise MalformedMessage(
+                f"the history of workflow {self.polled.id} has a hole, however often it is read: {hole}"
+            ) from hole
+        finally:
+            del hole  # or it would hold this frame, which holds it
 
     async def call(self, method: Method[Q, R], request: Q) -> Reply[R]:
         """Call for this run; again if the server was away for a moment, so that the call had no effect."""
