@@ -464,7 +464,9 @@ async def test_wrong_use_of_the_clock_is_said() -> None:
             pass
     with pytest.raises(UsageError, match="a server's time begins with 1970"):
         VirtualClock(datetime(1969, 12, 31, tzinfo=UTC))
-    with pytest.raises(UsageError, match="this clock belongs to no environment"):
+    with pytest.raises(
+        UsageError, match=r"^this clock belongs to no environment: use env\.clock, inside the environment's block$"
+    ):
         await VirtualClock(START).advance(1)
     async with running() as env:
         with pytest.raises(UsageError, match="time does not go backwards: advance by .* is negative"):

@@ -385,7 +385,7 @@ def test_a_history_of_a_kind_that_nobody_gave_is_an_error() -> None:
     ("workflows", "message"),
     [
         ([one_task, adds_one], "two workflows are of the kind 'one_task'"),
-        ([workflow_by_kind("there")], "has no code here to be replayed"),
+        ([workflow_by_kind("there")], "has no code here to be replayed: give the @workflow itself$"),
         ([double], "is no workflow"),
     ],
 )

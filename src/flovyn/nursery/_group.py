@@ -163,7 +163,9 @@ class TaskGroup(AbstractTaskGroup):
         if not self._open:
             raise RuntimeError("This task group is not active; no new tasks can be started.")
         if current_kernel() is not self._entered().kernel:
-            raise DeterminismError("this task group belongs to another workflow")
+            raise DeterminismError(
+                "this task group belongs to another workflow: workflows share nothing, use a promise or a signal"
+            )
 
     def _entered(self) -> TaskState:
         """The task that entered the group."""

@@ -182,7 +182,7 @@ class VirtualClock:
 
     def _attached(self) -> tuple[Shell, Rest]:
         if self._shell is None or self._rest is None:
-            raise UsageError("this clock belongs to no environment")
+            raise UsageError("this clock belongs to no environment: use env.clock, inside the environment's block")
         return self._shell, self._rest
 
     def _next(self, shell: Shell) -> float:

@@ -58,7 +58,7 @@ class Replayer:
         self._step_limit = step_limit
         for workflow in map(definition_of, workflows):
             if not workflow.has_code:
-                raise DefinitionError(f"{workflow!r} has no code here to be replayed")
+                raise DefinitionError(f"{workflow!r} has no code here to be replayed: give the @workflow itself")
             if workflow.kind in self._workflows:
                 raise DefinitionError(
                     f"two workflows are of the kind {workflow.kind!r}: give each a replayer of its own"
