@@ -85,11 +85,6 @@ class Definition(Generic[P, R_co]):
         return self.signature.has_code
 
     @property
-    def output(self) -> Codec:
-        """The codec of the declared result."""
-        return self.signature.output
-
-    @property
     def input_schema(self) -> bytes:
         """The JSON Schema of the input, as JSON."""
         return self.signature.input_schema()

@@ -76,10 +76,6 @@ class Channel:
     def __repr__(self) -> str:
         return f"Channel({self._endpoint.url!r})"
 
-    @property
-    def url(self) -> str:
-        return self._endpoint.url
-
     async def __aenter__(self) -> Self:
         if self._tasks is not None:
             raise UsageError("a channel can be entered only once; make another one")
