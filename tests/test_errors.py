@@ -13,10 +13,12 @@ import flovyn
 from flovyn import errors
 from flovyn.errors import (
     AllFailed,
+    ChildWorkflowCancelled,
     ChildWorkflowFailed,
     DeterminismViolation,
     FlovynError,
     RemoteError,
+    TaskCancelled,
     TaskFailed,
     WorkflowFailed,
 )
@@ -119,3 +121,8 @@ class Declined(errors.NonRetryableError):
     def __init__(self, number: int) -> None:
         super().__init__(f"card {number}")
         self.number = number
+
+
+def test_the_reason_of_a_cancellation_is_its_message() -> None:
+    assert TaskCancelled("no longer wanted", task_id="t", kind="k").reason == "no longer wanted"
+    assert ChildWorkflowCancelled("too late", workflow_id="w", name="n", kind="k").reason == "too late"

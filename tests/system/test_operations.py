@@ -229,6 +229,21 @@ async def test_a_child_that_fails(cache_size: int) -> None:
     assert told == ["fails-1", "fails", "LookupError", "LookupError: no such order"]
 
 
+@workflow
+async def whose(ctx: WorkflowContext) -> str | None:
+    return ctx.parent_execution_id
+
+
+async def test_a_child_knows_its_parent(cache_size: int) -> None:
+    @workflow
+    async def parent(ctx: WorkflowContext) -> list[str | None]:
+        return [ctx.parent_execution_id, await ctx.schedule_workflow(whose)]
+
+    async with world([parent, whose], cache_size=cache_size) as here:
+        handle = await here.client.start(parent)
+        assert await here.result(handle) == [None, handle.id]
+
+
 @pytest.mark.parametrize("how", ["handle", "scope", "wait"])
 async def test_a_child_that_is_given_up_cleans_up_and_ends_as_cancelled(cache_size: int, how: str) -> None:
     @workflow
